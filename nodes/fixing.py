@@ -208,8 +208,7 @@ def with_margin(picture: Image.Image, shape: tuple[int, int]) -> tuple[Image.Ima
 
 
 def region_on(canvas: Image.Image, place: Box, mask: Tensor) -> Region:
-    """The region of a canvas that may change; the picture is at `place`, `mask` is (1, height,
-    width)."""
+    """The region of a canvas that may change; picture at `place`, `mask` (1, height, width)."""
     left, top, right, bottom = place
     margins = (left, canvas.width - right, top, canvas.height - bottom)
     return Region(mask=as_mask_text(pad(mask, margins)))

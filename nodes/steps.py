@@ -111,7 +111,7 @@ class VerifierScore(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to judge: a batch, or a list."),
-                prompt_input("What the pictures were to show: one text, or one for each picture."),
+                prompt_input("What the pictures should show: one text, or one for each picture."),
                 VerifierSocket.Input("verifier", tooltip="Who judges."),
                 io.Combo.Input(
                     "order",
@@ -205,7 +205,7 @@ class ReflectionWriterNode(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to write about: a batch, or a list."),
-                prompt_input("What the pictures were to show: one text, or one for each picture."),
+                prompt_input("What the pictures should show: one text, or one for each picture."),
                 WriterSocket.Input("writer", tooltip="Who writes."),
                 VerdictsSocket.Input(
                     "verdicts", tooltip="From the Verifier Score of these pictures."
@@ -251,7 +251,7 @@ class PromptEvolverNode(io.ComfyNode):
             search_aliases=["improve prompt", "prompt enhancer", "rewrite"],
             is_input_list=True,
             inputs=[
-                prompt_input("What the pictures were to show: your own words."),
+                prompt_input("What the pictures should show: your own words."),
                 io.Image.Input("images", tooltip="Pictures to look at: a batch, or a list."),
                 EvolverSocket.Input("evolver", tooltip="Who rewrites."),
                 VerdictsSocket.Input(

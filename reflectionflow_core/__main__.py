@@ -11,8 +11,9 @@ def start() -> int:
             if getattr(sys, name) is None:  # closed by whoever started this, as by a shell's >&-
                 setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
         from .cli import main
-        from .starting import share_cores
+        from .starting import ensure_home, share_cores
 
+        ensure_home()
         share_cores()
         return main()
     except KeyboardInterrupt:

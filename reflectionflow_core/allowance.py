@@ -33,8 +33,7 @@ class Allowance:
             self.taken += calls
 
     def add(self, calls: int) -> None:
-        """Adds calls that were made before, even beyond the limit; a negative number takes some
-        back."""
+        """Adds earlier calls, even beyond the limit; a negative number takes some back."""
         with self._lock:
             self.taken += calls
 

@@ -14,15 +14,15 @@ from .record import InputError
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow", "numpy")
 GB = 10**9
-# Full-size FLUX.1 in bf16: what the parts weigh together, and GPU memory by plan.
+# Full-size FLUX.1 in bf16: size of all weights, and GPU memory by plan.
 FLUX_WEIGHTS = 34
 FLUX_PLANS = (("resident", 40), ("phased", 30), ("streamed", 14))
 COLUMN = 20
-NEEDED = ("torch", "diffusers", "transformers", "safetensors")  # by the miniature
+NEEDED = ("torch", "diffusers", "transformers", "safetensors")  # needed by the miniature
 
 
 def versions() -> dict[str, str]:
-    """The pack's version and those of the libraries that can change a picture."""
+    """The versions of the pack and of libraries that can change a picture."""
     return {
         "reflectionflow": __version__,
         "python": platform.python_version(),
@@ -35,7 +35,7 @@ Facts = dict[str, str]
 
 
 def findings() -> dict[str, Facts]:
-    """All that is known of this machine, by subject."""
+    """Everything known about this machine, by subject."""
     return {
         "Versions": versions(),
         "Machine": {**_machine(), "devices": _devices()},
@@ -46,14 +46,14 @@ def findings() -> dict[str, Facts]:
 
 
 def model_findings(source: str) -> Facts:
-    """What a diffusers folder or hub id would do in a search."""
+    """What a diffusers folder or hub ID would be used for in a search."""
     from .pipelines.describing import described
 
     return described(source)
 
 
 def findings_text(groups: Mapping[str, Facts]) -> str:
-    """The findings with one fact a line."""
+    """The findings, one per line."""
     return "".join(
         f"{title}\n" + "".join(f"  {name:<{COLUMN}}{fact}\n" for name, fact in facts.items())
         for title, facts in groups.items()
@@ -89,7 +89,7 @@ def _devices() -> str:
 
 
 def _miniature() -> str:
-    """Whether its files are whole and what it needs is installed; loading them takes longer."""
+    """Whether its files are complete and its requirements installed; loading would take longer."""
     from .flux.folders import check_weights
     from .registry import MINIATURE_WEIGHTS
 
@@ -146,7 +146,7 @@ def _free_gpu_memory() -> int | None:
 
 
 def host_memory() -> int | None:
-    """Bytes of memory that this machine has; None where the system does not say."""
+    """Bytes of memory of this machine; None if the system does not report it."""
     if sys.platform == "win32":
         return _windows_memory()
     try:

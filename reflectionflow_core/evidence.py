@@ -55,8 +55,7 @@ class Evidence:
         return cls(text, (left, top, right, bottom), sure)
 
     def pixels(self, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-        """The box in whole pixels of a picture of `size`, at least one pixel wide; None without a
-        box."""
+        """The box in pixels for a picture of `size`, at least one pixel; None without a box."""
         if self.box is None:
             return None
         left, top, right, bottom = self.box

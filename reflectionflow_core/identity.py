@@ -1,4 +1,4 @@
-"""Digests of a choice's weights, by which a resumed run knows its models wherever they are."""
+"""Digests of weights, by which a resumed run recognises its models wherever they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .texts import reason_of
 from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
 
-SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
+SAMPLE = 1 << 20  # bytes that are read: enough to tell weights apart
 
 
 def identity(choice: ActorChoice) -> dict[str, str]:
@@ -31,7 +31,7 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         "model": digest(weights) if weights.exists() else choice.model,
         "lora": "+".join(map(digest, lora_files(Path(choice.lora)))) if choice.lora else "",
     }
-    # Only where they are used: runs recorded before these existed lack the names.
+    # Only if used: older runs lack these names.
     if choice.vlm is not None:
         known["vlm"] = vlm_identity(choice.vlm)
     for name in ("verifier", "gate", "screen"):
@@ -57,7 +57,7 @@ def identity(choice: ActorChoice) -> dict[str, str]:
 
 
 def verifier_identity(spec: str) -> str:
-    """The spec with digests in place of folders; "" if none of its verifiers has weights."""
+    """The spec with digests instead of folders; "" if none of its verifiers has weights."""
     parts = parse_verifiers(spec, VERIFIERS)
     if not any(part.source for part in parts):
         return ""
@@ -65,7 +65,7 @@ def verifier_identity(spec: str) -> str:
 
 
 def weights_of(source: str) -> str:
-    """The digest of a folder or file, or the hub id as it is."""
+    """The digest of a folder or file; a hub ID unchanged."""
     path = Path(source.removeprefix("onnx:"))
     if not source or not path.exists():
         return str(path) if source else ""
@@ -77,7 +77,7 @@ def weights_of(source: str) -> str:
 
 
 def ocr_identity() -> str:
-    """The version and the weights of the verifier text's reader; "" where it is not installed."""
+    """Version and weights of the verifier text's reader; "" if it is not installed."""
     from .verifiers.text.reading import installed
 
     version, files = installed()
@@ -85,7 +85,7 @@ def ocr_identity() -> str:
 
 
 def vlm_identity(spec: str) -> str:
-    """The model that answers, without the address of an endpoint."""
+    """The model that answers, without an endpoint's address."""
     if not spec.startswith(ENDPOINT):
         return weights_of(spec)
     from .vlm.profiles import command_line_folder, find_profile
@@ -95,7 +95,7 @@ def vlm_identity(spec: str) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's size and first bytes; of a folder, of all its files and their names."""
+    """SHA-256 of a file's size and first bytes; for a folder, of all its files and their names."""
     whole = hashlib.sha256()
     try:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -1,4 +1,4 @@
-"""The phases of a search that actors report, and their names on every screen."""
+"""The phases of a search reported by actors, and their names on screen."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class Phase(NamedTuple):
-    doing: str  # what a screen shows while it lasts
-    actor: str  # who is asked
+    doing: str  # shown on screen during the phase
+    actor: str  # the actor that is asked
 
 
 PHASES = {
     "plan": Phase("planning stages", "planner"),
-    "draft": Phase("painting", "generator"),  # whatever it paints, also after round 0
+    "draft": Phase("painting", "generator"),  # used for all painting, also after round 0
     "repaint": Phase("repainting", "generator"),
     "correct": Phase("correcting", "corrector"),
     "verify": Phase("judging", "verifier"),
@@ -26,5 +26,5 @@ PHASES = {
 
 
 def doing(phase: str) -> str:
-    """The name of what happens in a phase; a plugin's own phase is shown as it is."""
+    """The displayed name of a phase; a plugin's own phase is displayed as it is."""
     return PHASES[phase].doing if phase in PHASES else phase

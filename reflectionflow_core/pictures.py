@@ -26,11 +26,11 @@ from PIL.ImageFile import ImageFile
 from .record import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-MAX_PIXELS = 89_478_485  # the size from which Pillow warns of a decompression bomb
+MAX_PIXELS = 89_478_485  # from this size on, Pillow warns of a decompression bomb
 FAINT = 32  # of 255: more than a JPEG of quality 75 adds around an edge in a mask
 OVERSIZED = f"it has more than {MAX_PIXELS:,} pixels"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION = 0x0112  # in EXIF
+_ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,10 +40,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-_GREY_STEPS = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey values of few bits by
-_SCALED = ("PNG", "PPM")  # their mode "I" holds 16 bits; elsewhere its range is unknown
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow's factors for grey values of few bits
+_SCALED = ("PNG", "PPM")  # formats whose mode "I" has 16 bits; otherwise its range is unknown
 
 
 class PictureError(InputError):
@@ -57,7 +57,7 @@ class PictureError(InputError):
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """The picture in a file's bytes, whole, upright and in RGB; raises PictureError."""
+    """The complete picture in a file's bytes, upright and in RGB; raises PictureError."""
     image = stored_picture(data)
     with _explained():
         turned = _UPRIGHT.get(_orientation(image))
@@ -66,10 +66,10 @@ def read_picture(data: bytes) -> Image.Image:
 
 
 def stored_picture(data: bytes) -> Image.Image:
-    """The picture as the file holds it, whole, in its own mode; raises PictureError."""
+    """The complete picture in its own mode; raises PictureError."""
     with _explained():
         if data.startswith(_PNG):
-            # The decoder does not look at checksums, and shows damaged pixels as if they were fine.
+            # The decoder ignores checksums and returns damaged pixels as if they were fine.
             _opened(BytesIO(data)).verify()
         image = _opened(BytesIO(data))
         _rescale_transparency(image)
@@ -95,14 +95,11 @@ def read_mask(data: bytes) -> Image.Image:
 
 
 def picture_size(stream: IO[bytes]) -> tuple[int, int]:
-    """Width and height of the picture in an open file, upright, from its header alone.
-
-    Raises PictureError.
-    """
+    """Width and height of a picture file, upright, from its header; raises PictureError."""
     with _explained():
         image = _opened(stream)
         if image.format == "TIFF":
-            image.load()  # this turns it; whether its size is turned before depends on the version
+            image.load()  # turns it; whether its size is turned before depends on the version
         width, height = image.size
         return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
@@ -110,7 +107,7 @@ def picture_size(stream: IO[bytes]) -> tuple[int, int]:
 def to_rgb(image: Image.Image) -> Image.Image:
     """A Pillow picture of any mode in RGB, on white.
 
-    RGB comes back as an equal copy. Raises PictureError for pixels without a known range.
+    RGB pictures are copied. PictureError for pixels without a known range.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SCALED):
         return _from_16_bits(image)
@@ -132,7 +129,7 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _rescale_transparency(image: ImageFile) -> None:
-    """Gives a PNG's transparent colour the scale of its pixels, which Pillow leaves out."""
+    """Scales a PNG's transparent colour like its pixels, which Pillow omits."""
     hidden = image.info.get("transparency")
     if not image.tile or image.format != "PNG":
         return
@@ -149,18 +146,18 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _opened(stream: IO[bytes]) -> ImageFile:
-    """The picture by its header, of a usual format and size."""
+    """The picture from its header, of a usual format and size."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(stream, formats=_formats())
-    if image.width * image.height > MAX_PIXELS:  # Pillow's own limit may be switched off
+    if image.width * image.height > MAX_PIXELS:  # Pillow's own limit may be turned off
         raise PictureError(OVERSIZED)
     return image
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow reads; others run foreign programs, as EPS does."""
+    """Those of FORMATS that this Pillow reads itself; others run programs, such as EPS."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -168,16 +165,16 @@ def _formats() -> tuple[str, ...]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # whatever Pillow raises about damaged EXIF data; the pixels are fine
+    except Exception:  # any error about damaged EXIF data; the pixels are fine
         return 1
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns whatever Pillow raises about a file's bytes into a PictureError.
+    """A context that turns errors of Pillow about a file's bytes into PictureError.
 
     Its plugins raise SyntaxError, struct.error, zlib.error, IndexError, EOFError, MemoryError and
-    more, depending on the version.
+    others, depending on the version.
     """
     try:
         yield
@@ -192,6 +189,6 @@ def _explained() -> Iterator[None]:
 
 
 def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
-    """The picture in RGB, each side the nearest multiple of `unit` pixels."""
+    """The picture in RGB, with each side the nearest multiple of `unit` pixels."""
     sides = [max(unit, round(side / unit) * unit) for side in picture.size]
     return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)

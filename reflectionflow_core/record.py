@@ -347,8 +347,7 @@ class History:
         return replace(self, rounds=(*self.rounds[:round_index], begun + candidates), ended="")
 
     def answered(self, said: Feedback) -> History:
-        """This history with a person's feedback about it; raises ValueError for feedback about
-        another."""
+        """This history with a person's feedback on it; ValueError for feedback on another."""
         if said.after != len(self):
             raise ValueError(f"It was said of {said.after} pictures, and there are {len(self)}.")
         return replace(self, feedback=(*self.feedback, said))

@@ -128,7 +128,7 @@ def reward(choice: ActorChoice, vlm: None) -> Verifier:
     del vlm
     from .verifiers.reward import load_reward
 
-    source = _source(choice)
+    source = source_of(choice)
     if choice.reward_base is None:
         raise InputError(
             "The reward needs the model that it was trained from. Give its folder or hub id with "
@@ -141,7 +141,7 @@ def clip_score(choice: ActorChoice, vlm: None) -> Verifier:
     del vlm
     from .verifiers.clip_score import load_clip_score
 
-    return load_clip_score(_source(choice), **choice.given("device"))
+    return load_clip_score(source_of(choice), **choice.given("device"))
 
 
 def objects(choice: ActorChoice, vlm: Vlm | None) -> Verifier:
@@ -152,7 +152,8 @@ def objects(choice: ActorChoice, vlm: Vlm | None) -> Verifier:
     return load_objects(detector, choice.colour_judge, choice.device, vlm)
 
 
-def _source(choice: ActorChoice) -> str:
+def source_of(choice: ActorChoice) -> str:
+    """The folder or hub id of the only verifier's model; raises InputError where it has none."""
     (part,) = parse_verifiers(choice.verifier, VERIFIERS)
     if not part.source:
         raise InputError(

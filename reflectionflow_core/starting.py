@@ -1,4 +1,4 @@
-"""What the command line sets up before torch is imported: threads, and a deferred import.
+"""What our programs set up before torch is imported: a home, threads, and a deferred import.
 
 Only for our own programs: a library must leave all of this to its host.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,17 @@ def share_cores() -> None:
     """Lets waiting threads sleep: by default they spin and occupy the cores of other programs."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's and LLVM's OpenMP
+
+
+def ensure_home() -> None:
+    """Gives "/" to a user without a home folder, such as an unknown user ID of a container.
+
+    Docker sets the same; without a home Python refuses every path that begins with "~".
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.sep
 
 
 def prepare_for(model: str) -> None:

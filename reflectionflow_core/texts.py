@@ -18,6 +18,7 @@ from .record import InputError
 BYTE_ORDER_MARK = "\ufeff"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HALVES = re.compile("[\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and the end of a line
 
 
 class TextError(InputError):
@@ -64,6 +65,11 @@ def usable_text(text: object, what: str) -> str:
         raise InputError(f"The {what} cannot be used: {error.reason}. Write it again.") from error
 
 
+def printable(text: str) -> str:
+    """The text without control codes, which file names and models' answers may contain."""
+    return _CONTROLS.sub("\ufffd", text)
+
+
 def parse_json(data: bytes | str) -> Any:
     """The value of a JSON text; raises ValueError with a short reason for any invalid one."""
     try:
@@ -75,8 +81,7 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """Why something could not be read: a KeyError only names a field, and an OSError repeats the
-    file."""
+    """Why something could not be read, without repeating the file's name."""
     if isinstance(error, KeyError):
         return f"it has no field {error}"
     return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")

@@ -81,7 +81,8 @@ def says(
 ) -> Reply:
     """A chat completion with these texts; `tops` are the log-probabilities of first tokens."""
     likely = [{"token": token, "logprob": logprob} for token, logprob in (tops or {}).items()]
-    logprobs = {"content": [{**likely[0], "top_logprobs": likely}]} if likely else None
+    written = [top for top in likely if top["token"] == contents[0]] or likely
+    logprobs = {"content": [{**written[0], "top_logprobs": likely}]} if likely else None
     choices = [
         {
             "index": index,

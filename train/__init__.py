@@ -4,9 +4,9 @@ import os
 import sys
 from importlib.util import find_spec
 
-from reflectionflow_core.starting import share_cores
+from reflectionflow_core.starting import ensure_home, share_cores
 
-# What the extra `train` installs; each program needs some of it.
+# Installed by the extra `train`; each program needs some of them.
 _NEEDED = ("torch", "accelerate", "datasets", "ray", "tokenizers", "trl", "webdataset", "yaml")
 
 if _absent := ", ".join(name for name in _NEEDED if find_spec(name) is None):
@@ -16,8 +16,9 @@ if _absent := ", ".join(name for name in _NEEDED if find_spec(name) is None):
     )
     sys.exit(2)
 
-# Before any program imports these libraries: they remark on what they lack as they are imported.
+# Set before these libraries are imported: they print warnings on import.
 for _library in ("TRANSFORMERS", "DIFFUSERS"):
     os.environ.setdefault(f"{_library}_VERBOSITY", "error")
 
+ensure_home()
 share_cores()  # before torch starts its threads

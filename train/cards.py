@@ -1,4 +1,4 @@
-"""The cards of all data sets and models that the programs here write, from templates/*.md."""
+"""Cards of the data sets and models that these programs write, from templates/*.md."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 NOT_SHOWN = ("out", "device", "workers", "keep", "gpu", "report")  # say nothing about the model
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SOURCES = {
-    "rule": "Rule: prompts composed of objects, colours, numbers and positions; pictures judged by "
-    "`{judge}`; of prompts that are neither too easy nor too hard a right picture and a wrong one.",
-    "reward": "Reward: pictures of one prompt, ranked by {reward}; one of the best and one of the "
-    "worst.",
+    "rule": "Rule: prompts composed of objects, colours, counts and positions; pictures judged "
+    "by `{judge}`; a correct and a wrong picture of each prompt that is neither too easy nor "
+    "too hard.",
+    "reward": "Reward: one of the best and one of the worst pictures of a prompt, ranked by "
+    "{reward}.",
     "length": "Length: the good picture is painted from a detailed prompt, the bad one from its "
     "short form, ranked together by {length}; the triplet has the short form.",
     "editing": "Editing: edited pictures of {sets}; the instruction is the reflection.",
-    "histories": "Histories: corrections of earlier searches that raised the score, and what "
-    "people preferred in them.",
+    "histories": "Histories: corrections in earlier searches that raised the score or that "
+    "people preferred.",
 }
 
 Figures = Mapping[str, Any]
@@ -88,7 +89,7 @@ def chats_card(manifest: Figures) -> str:
 def _licences(manifest: Figures) -> str:
     if manifest["licences"]:
         return table(("what", "licence"), manifest["licences"].items())
-    return "The program was given none. Name those of every model and set before you publish."
+    return "None was given. Name the licence of every model and data set before you publish."
 
 
 def miniature_card(settings: MiniatureSettings, figures: Figures) -> str:
@@ -142,7 +143,7 @@ def verifier_card(
     measured: Sequence[Figures],
     skipped: Mapping[str, int],
 ) -> str:
-    """The card of a reward verifier; the first measurement is from before training."""
+    """The card of a reward verifier. The first measurement was made before training."""
     first, last = measured[0], measured[-1]
     rows = [
         _compared("accuracy", last["accuracy"], first["accuracy"]),
@@ -181,7 +182,7 @@ def writer_card(
     skipped: Mapping[str, int],
     gained: Figures | None,
 ) -> str:
-    """The card of a reflection writer; the first measurement is from before training."""
+    """The card of a reflection writer. The first measurement was made before training."""
     first, last = measured[0], measured[-1]
     rows = [
         _compared("loss, held out", last["loss"], first["loss"]),
@@ -211,21 +212,21 @@ def writer_card(
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Markdown; "Nothing." where there are no rows."""
+    """A Markdown table, or "Nothing." without rows."""
     lines = [" | ".join(map(_cell, row)) for row in rows]
     ruled = (" | ".join(head), "|".join(["---"] * len(head)), *lines)
     return "\n".join(f"| {line} |" for line in ruled) if lines else "Nothing."
 
 
 def number(value: Figures | float | None) -> str:
-    """A figure, or a mean with its 95 % interval; "" for what was not measured."""
+    """A number, or a mean with its 95 % interval; "" if not measured."""
     if isinstance(value, Mapping):
         return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
     return "" if value is None else f"{value:.3f}"
 
 
 def with_error(figure: Figures, digits: int) -> str:
-    """A paired difference and its standard error."""
+    """A paired difference with its standard error."""
     return f"{figure['mean']:+.{digits}f} ± {figure['standard_error']:.{digits}f}"
 
 
@@ -242,15 +243,15 @@ def _compared(name: str, now: Any, then: Any) -> tuple[str, str, str]:
 
 
 def _made(settings: BaseModel, skipped: Mapping[str, int], device: str) -> str:
-    """What was left out, the settings and the machine."""
+    """Skipped samples, the settings and the machine."""
     reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
     values = settings.model_dump(mode="json")
     rows = ((name, repr(value)) for name, value in values.items() if name not in NOT_SHOWN)
     return "\n\n".join(
         (
-            f"Left out since the run's last start: {reasons}."
+            f"Skipped since the run's last start: {reasons}."
             if skipped
-            else "Every sample that was drawn could be used.",
+            else "Every sample could be used.",
             table(("setting", "value"), rows),
             f"Made on {_machine(device)} with torch {version('torch')}, transformers "
             f"{version('transformers')}.",
@@ -259,7 +260,7 @@ def _made(settings: BaseModel, skipped: Mapping[str, int], device: str) -> str:
 
 
 def _machine(device: str) -> str:
-    from torch.cuda import get_device_name  # the data engine writes its card without torch
+    from torch.cuda import get_device_name  # the data engine does not need torch
 
     return get_device_name() if device == "cuda" else platform.machine()
 
@@ -302,5 +303,5 @@ def _how(sources: Iterable[str], settings: Figures) -> Iterator[str]:
 
 
 def _named(specs: Iterable[str]) -> str:
-    """Specs without the paths of the machine that ran them."""
+    """Verifier specs without paths of this machine."""
     return ", ".join(f"`{spec.partition(':')[0]}`" for spec in specs)

@@ -1,4 +1,4 @@
-"""A training's state on disk: written whole, the last two kept, the newest readable one used."""
+"""Checkpoints, written atomically; the last two are kept, the newest readable one is used."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.Unp
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Files `name-0001200.pt` in `folder`, by the number of steps done."""
+    """Files `name-0001200.pt` in `folder`, named by the number of finished steps."""
 
     folder: Path
     name: str
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """A kill or a full disk at any moment leaves the older ones as they are."""
+        """Writes a checkpoint and deletes old ones; an interruption leaves these intact."""
         make_folder(self.folder)
         sweep(self.folder, f"{self.name}-*.pt")
         buffer = io.BytesIO()
@@ -38,11 +38,14 @@ class Checkpoints:
                 file.unlink()
 
     def newest(self) -> dict[str, Any] | None:
-        """The last state that can be read, or None."""
+        """The newest readable state, or None if there is none.
+
+        InputError if there are checkpoints but none can be read.
+        """
         files = self.files()
         for file in reversed(files):
             try:
-                # On the CPU: each tensor is copied to its weight's device.
+                # On the CPU; each tensor is later copied to its weight's device.
                 return torch.load(file, weights_only=True, map_location="cpu")
             except _UNREADABLE as error:
                 sys.stderr.write(f"{file} is damaged ({type(error).__name__}), so it is skipped.\n")
@@ -54,6 +57,6 @@ class Checkpoints:
         return None
 
     def files(self) -> list[Path]:
-        """All of them, the oldest first."""
+        """All checkpoint files, oldest first."""
         named = re.compile(re.escape(self.name) + r"-\d{7}\.pt")
         return sorted(file for file in self.folder.glob("*.pt") if named.fullmatch(file.name))

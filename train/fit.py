@@ -1,11 +1,9 @@
-"""One training loop for every program here: seeded step by step, averaged, checkpointed, resumable.
+"""One training loop for all programs here: seeded per step, averaged, checkpointed and resumable.
 
-It knows nothing of models and data. A step's loss comes from a function of the step's `Draw` alone,
-so a resumed run sees the batches that an uninterrupted one would have seen, and so do two processes
-and one that takes two batches a step.
-
-Started by `accelerate launch` or `torchrun`, every process holds the trained weights, and their
-gradients are averaged in one message a step.
+It knows neither models nor data. A step's loss is a function of the step's `Draw` alone, so a
+resumed run sees the same batches as an uninterrupted one, and two processes the same as one process
+that accumulates two batches. With `accelerate launch` or `torchrun` every process holds the trained
+weights, and gradients are averaged once per step.
 """
 
 from __future__ import annotations
@@ -34,9 +32,9 @@ Weights = list[nn.Parameter]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What a loss may draw from: two random generators that follow from these numbers.
+    """Identifies a batch; a loss takes its random numbers from `generators`.
 
-    `share` numbers the batches of one step, over all processes.
+    `share` numbers the batches of one step over all processes.
     """
 
     seed: int
@@ -53,10 +51,10 @@ Loss = Callable[[Draw], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A linear warm-up, a constant stretch and a cosine decay over the last part.
+    """Linear warm-up, constant rate, then cosine decay over the last share of the steps.
 
-    `optimiser` is one of OPTIMISERS; `ema` is how much of the moving average is kept at a step, or
-    None for no average; `accumulate` batches make one step of one process.
+    `optimiser` is a key of OPTIMISERS; `ema` the decay of the moving average per step (None: no
+    average); `accumulate` the batches per step of one process.
     """
 
     steps: int
@@ -83,7 +81,7 @@ def _adamw(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
 
 
 def _prodigy(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
-    """As the corrector was trained (paper §4.1): the rate is a factor, 1 as a rule."""
+    """The optimiser of the paper (§4.1); its rate is a factor, usually 1."""
     from prodigyopt import Prodigy
 
     options: dict[str, Any] = {"lr": schedule.rate, "weight_decay": schedule.weight_decay}
@@ -103,7 +101,7 @@ class DivergenceError(InputError):
 
 @dataclass
 class State:
-    """All that a training changes. What has no gradient is not part of it."""
+    """Everything that a training changes. Weights without gradient are not included."""
 
     trained: dict[str, nn.Parameter]
     optimiser: torch.optim.Optimizer
@@ -112,7 +110,7 @@ class State:
 
     @classmethod
     def begin(cls, model: nn.Module, schedule: Schedule, kept: Checkpoints) -> State:
-        """The newest checkpoint's state, or the initial one."""
+        """The newest checkpoint's state, or the initial state."""
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         state = cls(trained, OPTIMISERS[schedule.optimiser](list(trained.values()), schedule))
         if schedule.ema is not None:
@@ -135,8 +133,8 @@ class State:
             fits = {n: t.shape for n, t in mine.items()} == {n: t.shape for n, t in its.items()}
             if not fits:
                 raise InputError(
-                    "The checkpoint is of another model, or was kept with another moving average. "
-                    "Start in another folder, or with the settings of the first start."
+                    "The checkpoint is of another model or has another moving average. Start in "
+                    "another folder, or with the settings of the first start."
                 )
             for name, tensor in mine.items():
                 tensor.copy_(its[name])
@@ -145,7 +143,7 @@ class State:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the model computes with its moving average, where there is one."""
+        """A context in which the model computes with its moving average, if it has one."""
         own = {name: self.trained[name].detach().clone() for name in self.average}
         self.put(self.average)
         try:
@@ -162,9 +160,10 @@ class State:
 def steps(
     state: State, loss: Loss, schedule: Schedule, kept: Checkpoints, seed: int = 0
 ) -> Iterator[StepDone]:
-    """Trains from `state.step` and yields after every step.
+    """Trains from `state.step` on and yields after every step.
 
-    Raises DivergenceError before a step that would spoil the weights, so checkpoints are good.
+    Raises DivergenceError before a step that would make weights non-finite, so that every
+    checkpoint is usable.
     """
     world = join()
     weights = list(state.trained.values())
@@ -188,7 +187,7 @@ def steps(
 
 
 def draws(seed: int, step: int, schedule: Schedule) -> list[Draw]:
-    """What this process draws for a step."""
+    """The draws of this process for a step."""
     first = join().process_index * schedule.accumulate
     return [Draw(seed, step, first + share) for share in range(schedule.accumulate)]
 
@@ -196,7 +195,7 @@ def draws(seed: int, step: int, schedule: Schedule) -> list[Draw]:
 def fit(
     name: str, model: Model, loss: Loss, schedule: Schedule, folder: Path, seed: int = 0
 ) -> Model:
-    """Trains `model`, and returns it with its moving average; resumes a stopped run."""
+    """Trains `model` and returns it with its averaged weights; a stopped run is resumed."""
     kept = Checkpoints(folder, name)
     state = State.begin(model, schedule, kept)
     log = Log(folder / f"{name}.jsonl", state.step)
@@ -208,7 +207,7 @@ def fit(
 
 
 def _descend(loss: Loss, shares: list[Draw]) -> float:
-    """The mean loss of the shares; its gradient is left with the weights."""
+    """The mean loss of the shares; leaves the gradient in the weights."""
     total = 0.0
     for draw in shares:
         value = loss(draw) / len(shares)
@@ -218,7 +217,7 @@ def _descend(loss: Loss, shares: list[Draw]) -> float:
 
 
 def _share(weights: Weights, processes: int) -> None:
-    """Averages the gradients of all processes, as one long vector: one message a step."""
+    """Averages the gradients over all processes in one message."""
     if processes == 1:
         return
     gradients = [p.grad for p in weights if p.grad is not None]
@@ -239,7 +238,7 @@ def _check(step: int, loss: float, gradient: float, kept: Checkpoints) -> None:
 
 @torch.no_grad()
 def _follow(state: State, schedule: Schedule) -> None:
-    """Moves the average towards the weights; at first faster, so that the start is forgotten."""
+    """Updates the moving average; faster at the beginning, so that the initial weights fade out."""
     for name, kept in state.average.items():
         keep = min(schedule.ema or 0.0, (state.step + 1) / (state.step + 10))
         kept.lerp_(state.trained[name], 1 - keep)

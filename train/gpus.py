@@ -1,4 +1,4 @@
-"""The GPU that every --estimate reckons with: one table, named and overridden by the settings."""
+"""GPUs that --estimate knows, and its formulas for memory, time and exchange."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from reflectionflow_core.record import InputError
 from train.settings import SettingNeeds, Strict
 
-SUSTAINED = 0.4  # of the peak, by large matrix products in bf16; an assumption
-LINKED = 0.7  # of what a link may carry one way, by collectives of many megabytes; an assumption
-USABLE = 0.94  # of the memory; the rest is CUDA's own and lost between allocations
+SUSTAINED = 0.4  # share of the peak that large bf16 matrix products reach; an assumption
+LINKED = 0.7  # share of a link's bandwidth that large collectives reach; an assumption
+USABLE = 0.94  # share of the memory; the rest is used by CUDA and lost to fragmentation
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What the maker states: gigabytes of memory, dense bf16 operations a second / 1e12, and
-    gigabytes a second one way over NVLink, or over PCIe where it has no other link.
+    """The maker's figures: memory in GB, dense bf16 TFLOP/s, and the link's GB/s in one direction.
+
+    The link is NVLink, or PCIe where there is no NVLink.
     """
 
     memory_gb: float
@@ -40,28 +41,28 @@ GPUS = {
 
 ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
 T5_WIDTH = 4096
-# Operations of FLUX.1's VAE a pixel and of T5-XXL a token, counted on the meta device.
+# Operations of FLUX.1's VAE per pixel and of T5-XXL per token, counted on the meta device.
 VAE_ENCODE, VAE_DECODE, T5_TOKEN = 4.65e6, 1.0e7, 9.45e9
 
 
 class GpuKind(Strict):
-    """What --estimate assumes of a GPU; a run takes those that are there."""
+    """The GPU assumed by --estimate. A run uses the GPUs that are present."""
 
     name: Literal["RTX-4090", "RTX-5090", "L40S", "A100-40GB", "A100", "H100", "H200", "B200"] = (
         Field(default="H100", description="GPU assumed by --estimate")
     )
     tflops: PositiveFloat | None = Field(
-        default=None, description="sustained TFLOP/s in bf16; None: 40 % of the maker's peak"
+        default=None, description="sustained TFLOP/s in bf16; null: 40 % of the maker's peak"
     )
 
     @property
     def speed(self) -> float:
-        """Operations a second."""
+        """Operations per second."""
         return (self.tflops or GPUS[self.name].peak_tflops * SUSTAINED) * 1e12
 
     @property
     def assumed(self) -> str:
-        """The assumption in words."""
+        """The assumption as text."""
         basis = "as given" if self.tflops else f"{SUSTAINED:.0%} of its peak, an assumption"
         return f"{self.name} at {self.speed / 1e12:.0f} TFLOP/s in bf16 ({basis})"
 
@@ -71,12 +72,12 @@ class GpuSettings(GpuKind):
 
     count: PositiveInt = Field(default=1, description="number of GPUs, with one process each")
     memory_gb: PositiveFloat | None = Field(
-        default=None, description="memory of one GPU in GB; None: the maker's figure"
+        default=None, description="memory of one GPU in GB; null: the maker's figure"
     )
 
     @property
     def memory(self) -> float:
-        """Bytes that one GPU has for a training."""
+        """Bytes available to a training on one GPU."""
         return (self.memory_gb or GPUS[self.name].memory_gb) * USABLE * 1e9
 
     @property
@@ -89,15 +90,13 @@ class GpuSettings(GpuKind):
         return False
 
     def exchange(self, size: float) -> float:
-        """Seconds in which `size` bytes of sharded weights come together on every GPU, or gradients
-        are summed over them; 0 where nothing is sharded.
-        """
+        """Seconds to gather `size` bytes of weights, or sum their gradients; 0 without sharding."""
         del size
         return 0.0
 
 
 class ShardingGpuSettings(GpuSettings):
-    """Those of a program that can shard its weights over them."""
+    """The GPUs of a program that can shard its weights."""
 
     sharded: bool = Field(
         default=False, description="whether the launcher shards the weights over the GPUs (FSDP)"
@@ -105,7 +104,7 @@ class ShardingGpuSettings(GpuSettings):
 
     link_gb: PositiveFloat | None = Field(
         default=None,
-        description="GB/s that a GPU receives from the others; None: 70 % of the maker's figure",
+        description="GB/s that a GPU receives from the others; null: 70 % of the maker's figure",
     )
 
     @property
@@ -114,7 +113,7 @@ class ShardingGpuSettings(GpuSettings):
 
     @property
     def link(self) -> float:
-        """GB a second, sustained."""
+        """Sustained GB/s."""
         return self.link_gb or GPUS[self.name].link_gb * LINKED
 
     def exchange(self, size: float) -> float:
@@ -126,9 +125,7 @@ LINKED_BY = SettingNeeds("gpu.sharded=true", lambda s: s.gpu.sharded)
 
 
 def exchanging(computing: float, exchange: float, gpu: GpuSettings) -> str:
-    """What a batch computes and exchanges, in seconds each, as a sentence; "" where nothing is
-    sharded.
-    """
+    """A sentence on computing and exchange times of a batch in seconds; "" without sharding."""
     if not isinstance(gpu, ShardingGpuSettings) or not gpu.sharded:
         return ""
     basis = "as given" if gpu.link_gb else f"{LINKED:.0%} of its link, an assumption"
@@ -140,17 +137,18 @@ def exchanging(computing: float, exchange: float, gpu: GpuSettings) -> str:
 
 
 def forward_operations(blocks: int, width: int, tokens: int) -> float:
-    """Of one sample's forward through a transformer of FLUX's kind: 24 D^2 a token and 4 S^2 D for
-    attention, a block.
+    """Operations of one sample's forward pass through a FLUX-like transformer.
+
+    Per block: 24 D^2 per token, and 4 S^2 D for attention.
     """
     return blocks * (24 * width**2 * tokens + 4 * tokens**2 * width)
 
 
 def check_fit(need: float, gpu: GpuSettings, text: str, ways: Iterable[tuple[str, float]]) -> str:
-    """`text`, an estimate, where `need` bytes fit into the GPU.
+    """Returns `text` (an estimate) if `need` bytes fit into the GPU.
 
-    Else InputError with the text, the lack, and which of the `ways` (settings, and the bytes with
-    them) and GPUs would fit.
+    Otherwise raises InputError with the text, the shortage, and which `ways` (settings, and the
+    bytes needed with them) and GPUs would fit.
     """
     if need <= gpu.memory:
         return text
@@ -167,7 +165,7 @@ def check_fit(need: float, gpu: GpuSettings, text: str, ways: Iterable[tuple[str
 
 
 def smaller_batches(batch: int, accumulate: int) -> Iterator[tuple[str, dict[str, int]]]:
-    """Settings that hold fewer samples at once, with as many a step."""
+    """Settings with smaller batches and the same number of samples per step."""
     while batch > 1 and batch % 2 == 0:
         batch, accumulate = batch // 2, accumulate * 2
         yield (

@@ -1,4 +1,4 @@
-"""The log of a training: a line of JSON for every record, and other logs by setting."""
+"""The log of a training: a JSON line per record, and other logs if configured."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from train.reports import Report
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step that was made; `step` counts from 1."""
+    """A finished step; `step` counts from 1."""
 
     step: int
-    loss: float  # of this process
-    gradient: float  # its length before it was clipped
-    rate: float  # of the optimiser; with Prodigy the one that it found
+    loss: float  # mean of this process
+    gradient: float  # norm before clipping
+    rate: float  # learning rate; for Prodigy its estimate
     seconds: float
-    saved: bool  # whether a checkpoint holds it
+    saved: bool  # whether a checkpoint was written
 
 
 class Log:
-    """A line of JSON for every record, which the reports get too; lines after the step that a run
-    resumes from are dropped.
+    """Writes each record as a JSON line and to the configured reports.
+
+    On resuming at `step`, lines of later steps are removed.
     """
 
     def __init__(self, path: Path, step: int, reports: Sequence[Report] = ()) -> None:
@@ -52,7 +53,7 @@ class Log:
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """Those of a log, none where there is no file; a line that a kill cut off is left out."""
+    """The records of a log; empty without a file. An incomplete last line is ignored."""
     for line in path.read_text().splitlines() if path.exists() else ():
         with suppress(ValueError):
             record = json.loads(line)
@@ -61,7 +62,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def numbers(figures: dict[str, Any], group: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers among figures in groups, by their full names."""
+    """The numbers in nested figures, by their full names."""
     for name, value in figures.items():
         if isinstance(value, dict):
             yield from numbers(value, f"{group}{name}/")
@@ -70,7 +71,7 @@ def numbers(figures: dict[str, Any], group: str = "") -> Iterator[tuple[str, flo
 
 
 def watched(name: str, done: Iterable[StepDone], start: int, total: int) -> Iterator[StepDone]:
-    """The same steps, with their progress shown."""
+    """The same steps, with a progress display."""
     with progress(name, start, total, shown=join().is_main_process) as show:
         for step in done:
             yield step

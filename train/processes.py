@@ -1,4 +1,4 @@
-"""This process among those that `accelerate launch` or `torchrun` started, or alone."""
+"""This process among those started by `accelerate launch` or `torchrun`, or alone."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(values)
 
 
-# A verdict's mappings are read-only, and the standard library sends no such mapping to a process.
+# A verdict's mappings are read-only, and read-only mappings cannot be pickled by default.
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 def join(device: str = "") -> PartialState:
-    """Its number, theirs and the device; the first call decides between "cpu" and GPUs.
+    """This process's number, the number of processes and the device.
 
-    Raises InputError for "cuda" without a GPU, as the CPU would silently take weeks.
+    The first call decides between "cpu" and GPUs. InputError for "cuda" without a GPU.
     """
     import torch
     from accelerate import PartialState
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("There is no CUDA device here. Remove device=cuda to compute on the CPU.")
+        raise InputError("There is no CUDA device. Remove device=cuda to use the CPU.")
     return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
 
 
 def wait_for_all() -> None:
-    """Until every process has come this far."""
+    """Waits until every process has reached this point."""
     join().wait_for_everyone()
 
 
 def agreed(act: Callable[[], Made]) -> Made:
-    """What the first process makes, in all of them, also its InputError. Every process is to call
-    it: a judge may answer each differently, and those that share weights would wait for each other.
+    """The result of `act` in the first process, sent to all processes; also its InputError.
+
+    Every process must call it. A judge may answer differently in each process, and processes that
+    share weights would then wait for each other.
     """
     from accelerate.utils import broadcast_object_list
 
@@ -69,6 +71,6 @@ def shares_weights() -> bool:
 
 
 def refuse_sharding(program: str) -> None:
-    """Raises InputError where a program that does not shard weights was started for it."""
+    """InputError if a program that cannot shard weights was started with FSDP."""
     if shares_weights():
-        raise InputError(f"{program} does not shard weights. Start it with torchrun instead.")
+        raise InputError(f"{program} cannot shard weights. Start it with torchrun instead.")

@@ -1,6 +1,4 @@
-"""How far a program is and how long it will take: a bar on a terminal, a line now and then in a
-log file.
-"""
+"""Progress and remaining time: a bar on a terminal, occasional lines in a log file."""
 
 from __future__ import annotations
 
@@ -14,16 +12,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reflectionflow_core.report.words import duration
 
-LINE_EVERY = 30  # seconds between two lines where there is no terminal
-Show = Callable[..., None]  # is given how many are done and, where there is one, a remark
+LINE_EVERY = 30  # seconds between two lines without a terminal
+Show = Callable[..., None]  # called with the number done and an optional remark
 
 
 @contextmanager
 def progress(
     name: str, start: int, total: int, unit: str = "step", shown: bool = True
 ) -> Iterator[Show]:
-    """To be called with the number of what is done, of `total`; `start` were done before. Several
-    processes show one alone (`shown`).
+    """A function to call with the number of units done, out of `total`.
+
+    `start` of them were done before. Of several processes only one (`shown`) displays it.
     """
     console = Console(stderr=True)
     if not shown:
@@ -44,14 +43,14 @@ def progress(
 
 
 class _Lines:
-    """A line before the first one, for it, for the last one, and every LINE_EVERY seconds.
+    """Prints a line at the start, after the first unit, at the end, and every LINE_EVERY seconds.
 
-    Time is counted from the first one on, which takes longer: models are loaded before it.
+    Time is measured from the first unit on, which takes longer because models are loaded.
     """
 
     def __init__(self, name: str, start: int, total: int, unit: str) -> None:
         self.name, self.total, self.unit = name, total, unit
-        self.first: tuple[float, int] | None = None  # when, and how many were done then
+        self.first: tuple[float, int] | None = None  # time, and units done by then
         self.last = -float("inf")
         if start < total:
             self._say(f"{total - start:,} of {total:,} {unit}s to do")
@@ -76,4 +75,4 @@ class _Lines:
 
 
 def _silent(done: int, remark: str = "") -> None:
-    """Of several processes only the first one shows it."""
+    """For processes that display nothing."""

@@ -1,4 +1,4 @@
-"""When two prompts count as one: by their words, without what makes no difference."""
+"""Compares prompts by their words, ignoring differences without meaning."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 _OPENING = re.compile(r"^(?:photo|picture|image|drawing) of ")
 _SIGN = re.compile(r"[^\w\s]")
-_READ = "#%&@"  # punctuation that is read as a word
+_READ = "#%&@"  # punctuation that counts as a word
 
 
 def words(text: str) -> str:
-    """A prompt without what makes no difference: case, punctuation, articles, "a photo of".
+    """A prompt without case, punctuation, articles and "a photo of".
 
-    Marks that are part of a letter count, as vowel signs are, and so do symbols: "+", "€", emoji.
+    Combining marks and symbols such as "+", "€" and emoji are kept.
     """
     plain = unicodedata.normalize("NFC", text.casefold())
     plain = _SIGN.sub(lambda found: _what_counts(found[0]), plain)
@@ -29,19 +29,19 @@ def words(text: str) -> str:
 @cache
 def _what_counts(sign: str) -> str:
     kind = unicodedata.category(sign)
-    if kind == "Cf" or sign in "\ufe0e\ufe0f":  # unseen, or the look of an emoji
+    if kind == "Cf" or sign in "\ufe0e\ufe0f":  # invisible, or a variation selector
         return ""
-    counts = kind in ("Mn", "Mc", "Me", "Sc", "Sm", "So") and sign != "|"  # it parts, as a comma
+    counts = kind in ("Mn", "Mc", "Me", "Sc", "Sm", "So") and sign != "|"  # separates, like a comma
     return sign if counts or sign in _READ else " "
 
 
 def digest(text: str) -> int:
-    """A number from 1 to 2^64 - 1 that is the same for prompts of the same words."""
+    """A number from 1 to 2^64 - 1, equal for prompts with the same words."""
     found = hashlib.blake2b(words(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(found, "big") or 1
 
 
 def digests(prompts: Iterable[object]) -> np.ndarray:
-    """Those numbers (n,), 0 for what is no text or an empty one."""
+    """Their digests (n,); 0 for an empty prompt or one that is not a text."""
     known = (prompt if isinstance(prompt, str) else "" for prompt in prompts)
     return np.array([digest(prompt) if prompt.strip() else 0 for prompt in known], np.uint64)

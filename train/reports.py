@@ -24,7 +24,7 @@ class ReportSettings(Strict):
     )
     project: str = Field(default="reflectionflow", description="wandb project")
     name: str | None = Field(
-        default=None, description="name of the run in wandb; None: the name of the folder"
+        default=None, description="name of the run in wandb; null: the name of the folder"
     )
 
 

@@ -1,6 +1,4 @@
-"""The folder of a run: one process at a time writes into it, and a run is resumed only with the
-settings that it was started with.
-"""
+"""A run's folder: locked by one process, and resumed only with the settings of its first start."""
 
 from __future__ import annotations
 
@@ -15,15 +13,15 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import parse_json
 
 SETTINGS = "settings.json"
-SHOWN = 5  # differing settings that an error lists
+SHOWN = 5  # differing settings listed by an error
 
 
 @contextmanager
 def run_folder(
     folder: Path, settings: Mapping[str, Any], may_change: Collection[str] = ()
 ) -> Iterator[None]:
-    """Locks the folder; of several processes the first one does, and the others wait for it."""
-    from train.processes import join, wait_for_all  # the data engine needs none of its libraries
+    """Locks the folder; of several processes the first locks it and the others wait."""
+    from train.processes import join, wait_for_all  # the data engine needs no torch
 
     is_first = join().is_main_process
     make_folder(folder)
@@ -37,7 +35,7 @@ def run_folder(
 def start_or_resume(
     file: Path, settings: Mapping[str, Any], may_change: Collection[str] = ()
 ) -> None:
-    """Keeps the settings of the first start; InputError where a resumed run has others."""
+    """Writes the settings at the first start; InputError if a resumed run has other settings."""
     if not file.is_file():
         replace_file(file, json.dumps(settings, indent=2).encode() + b"\n")
         return
@@ -56,7 +54,7 @@ def check_same_run(
     now: Mapping[str, Any],
     may_change: Collection[str] = (),
 ) -> None:
-    """Raises InputError where settings differ, but for those of `may_change` and of its groups."""
+    """InputError if settings differ, except those in `may_change` and in its groups."""
     before, after = dict(_flat(first)), dict(_flat(now))
     differing = [
         f"{name}={before.get(name)!r} (now {after.get(name)!r})"
@@ -72,7 +70,7 @@ def check_same_run(
 
 
 def _flat(record: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
-    """Values as JSON gives them back, by their full names."""
+    """Values as read back from JSON, by their full names."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{group}{name}.")

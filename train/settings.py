@@ -1,9 +1,9 @@
-"""Settings of a training program: a YAML file overridden by `key=value` arguments, typed and
-checked."""
+"""Settings of a training program: a YAML file and `key=value` arguments, typed and checked."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,8 +82,7 @@ def settings_of(
 
 
 def _without_effect(settings: Strict, names: Iterable[str], estimates: bool) -> Iterator[str]:
-    """A sentence for each of these settings that has no effect; the most general reason is
-    given."""
+    """A sentence for each setting without effect, with the most general reason."""
     for name in names:
         for needs in needs_of(type(settings), name):
             if not (estimates if needs.holds is None else needs.holds(settings)):
@@ -161,11 +160,14 @@ def put(values: dict[str, Any], setting: str) -> None:
 def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
     name = ".".join(map(str, wrong["loc"]))
     if wrong["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1, cutoff=0)
-        return f"There is no setting {name}. The nearest is {near[0]}; --help lists all."
+        near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1)
+        nearest = f"The nearest is {near[0]}; " if near else ""
+        return f"There is no setting {name}. {nearest}--help lists all."
     if wrong["type"] == "missing":
         return f"The setting {name} is missing. Give it as {name}=..., or in the configuration."
     reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
+    if not name:  # of several settings together
+        return f"These settings do not fit: {reason}."
     return f"The setting {name}={wrong['input']} does not fit: {reason}."
 
 
@@ -180,10 +182,15 @@ def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, Fie
 
 def described(kind: type[Strict], name: str, field: FieldInfo) -> str:
     """A setting's line in --help."""
-    default = "(required)" if field.is_required() else f"= {field.get_default()}"
+    default = "(required)" if field.is_required() else f"= {_as_typed(field.get_default())}"
     needs = [f"only with {each.what}" for each in needs_of(kind, name)]
     about = "; ".join(filter(None, [field.description, *needs]))
     return f"  {name} {default}{f'  {about}' if about else ''}"
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it is written in `key=value`."""
+    return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
 
 
 def refuse(*sentences: str) -> NoReturn:

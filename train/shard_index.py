@@ -1,8 +1,8 @@
-"""Where the files of each sample lie in a shard, kept beside it: genref_000000.tar.index.
+"""An index of the samples of a shard, kept next to it: genref_000000.tar.index.
 
-To walk a tar's headers is a seek for each file, which takes minutes over a network for shards of
-many gigabytes. The index is a safetensors file of arrays, since a million samples as objects would
-fill the memory of every process; it is made by whoever walks a shard first, or writes it.
+Reading a tar's headers needs a seek per file, which takes minutes over a network. The index is a
+safetensors file of arrays, because a million samples as objects would fill each process's memory.
+It is made by whoever first reads or writes a shard.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from train.prompt_words import digests
 
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
 GOOD, FORMATS = "good_image", ("jpg", "jpeg", "png", "webp")
-TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first that is there counts
+TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first one present is used
 VERSION, INDEX = 4, "index"
-FILES = 16  # the beginnings of so many are compared to tell whether an index is that of a shard
+FILES = 16  # files whose beginnings are compared to tell whether an index belongs to a shard
 POINTER = b"version https://git-lfs"
-LONGEST = 20_000  # bytes of a text that is read
-ARRAYS = {  # their numbers' types and dimensions
+LONGEST = 20_000  # bytes read of a text
+ARRAYS = {  # dtypes and dimensions
     "keys": (np.uint8, 1),
     "ends": (np.int64, 1),
     "offsets": (np.int64, 2),
@@ -47,13 +47,14 @@ Places = dict[str, tuple[int, int]]  # offset and size by a file's name within i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardIndex:
-    """The n samples of a shard, and m names of files, which not every sample has.
+    """The n samples of a shard and m file names; not every sample has every file.
 
-    `keys` are those of all samples in UTF-8, each up to its place in `ends` (n,). `offsets` and
-    `sizes` (n, m) are in bytes, an offset is -1 where a sample lacks that file. `subsets` (n,)
-    number `subset_names`; `prompts` (n,) are equal for prompts of the same words, 0 is none.
-    `widths` and `heights` (n,) are those of the good picture, upright, 0 where it cannot be read.
-    `fault` is why some samples of the shard are missing, "" where none is.
+    * `keys`: all keys in UTF-8, each ending at its value in `ends` (n,).
+    * `offsets`, `sizes` (n, m): bytes; an offset is -1 if the sample lacks that file.
+    * `subsets` (n,): indices into `subset_names`.
+    * `prompts` (n,): equal for prompts with the same words; 0: no prompt.
+    * `widths`, `heights` (n,): pixels of the good picture, upright; 0 if unreadable.
+    * `fault`: why samples of the shard are missing, or "".
     """
 
     keys: np.ndarray
@@ -80,7 +81,7 @@ class ShardIndex:
         return {name: (offset, size) for name, offset, size in spans if offset >= 0}
 
     def has(self, *names: str) -> np.ndarray:
-        """Which samples (n,) have one of these files."""
+        """Mask (n,) of the samples that have one of these files."""
         columns = [column for column, name in enumerate(self.names) if name in names]
         return np.asarray((self.offsets[:, columns] >= 0).any(axis=1))
 
@@ -94,22 +95,21 @@ class _Sample:
 
 
 def index_of(shard: Path) -> ShardIndex:
-    """The index beside the shard if it fits and is not older, else a new one, which is kept where
-    that is possible.
+    """The index next to the shard if it is valid and up to date, otherwise a new one.
 
-    Raises InputError for a shard that is not there.
+    A new index is saved if possible. InputError if the shard does not exist.
     """
     if (kept := _kept(shard)) is not None:
         return kept
     index = walk(shard)
     if not index.fault:
-        with suppress(InputError):  # of a folder that may only be read
+        with suppress(InputError):  # a read-only folder
             keep(shard, index)
     return index
 
 
 def keep(shard: Path, index: ShardIndex) -> None:
-    """Writes the index beside its shard."""
+    """Saves the index next to its shard."""
     said = {
         "version": VERSION,
         "shard": _look(shard, index),
@@ -117,14 +117,12 @@ def keep(shard: Path, index: ShardIndex) -> None:
         "subsets": index.subset_names,
     }
     arrays = {name: getattr(index, name) for name in ARRAYS}
-    # One text, since safetensors writes several in any order.
+    # One text: the order of several is undefined in safetensors.
     files.replace_file(_beside(shard), save(arrays, {INDEX: json.dumps(said)}))
 
 
 def walk(shard: Path) -> ShardIndex:
-    """The index as the headers of the tar say it; a key whose files are there twice is that of two
-    samples.
-    """
+    """The index from the tar's headers. If a key has a file twice, it counts as two samples."""
     samples: list[_Sample] = []
     latest: dict[str, _Sample] = {}
     fault = ""
@@ -149,8 +147,8 @@ def walk(shard: Path) -> ShardIndex:
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
-        fault = "shard is a Git LFS pointer" if _is_pointer(shard) else "shard broken off"
-        samples = samples[:-1]  # the last may be incomplete
+        fault = "shard is a Git LFS pointer" if _is_pointer(shard) else "shard truncated"
+        samples = samples[:-1]  # may be incomplete
     return _packed(samples, fault)
 
 
@@ -182,7 +180,7 @@ def _packed(samples: Sequence[_Sample], fault: str) -> ShardIndex:
 
 
 def _number(known: tuple[str, ...], subset: str) -> int:
-    """Of a shard with more than 256 subsets the last are all one, which nothing knows."""
+    """The subset's number; all subsets after the 256th share the last one."""
     return known.index(subset) if subset in known else len(known) - 1
 
 
@@ -203,16 +201,16 @@ def _kept(shard: Path) -> ShardIndex | None:
         _check(index)
         return index if said["shard"] == _look(shard, index) else None
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, RecursionError):
-        return None  # then the shard itself is asked
+        return None  # falls back to the shard itself
 
 
 def _check(index: ShardIndex) -> None:
-    """Raises ValueError where the arrays do not belong together."""
+    """ValueError if the arrays do not fit together."""
     count, files_ = len(index), len(index.names)
     for name, (kind, dimensions) in ARRAYS.items():
         array = getattr(index, name)
         if array.dtype != kind or array.ndim != dimensions:
-            raise ValueError(f"{name} is no array of its kind")
+            raise ValueError(f"{name} has another dtype or shape")
         if name != "keys" and array.shape != (count, files_)[:dimensions]:
             raise ValueError(f"{name} has another number of samples")
     within = not count or (
@@ -222,17 +220,17 @@ def _check(index: ShardIndex) -> None:
         and index.subsets.max() < len(index.subset_names)
     )
     if not within:
-        raise ValueError("a number is out of its range")
+        raise ValueError("a number is out of range")
 
 
 def _look(shard: Path, index: ShardIndex) -> dict[str, Any]:
-    """By what a shard is known again: its size and how some files that the index names begin."""
+    """Identifies a shard by its size and the beginnings of some indexed files."""
     starts = np.sort(index.offsets[index.offsets >= 0])
     whole = hashlib.sha256()
     with shard.open("rb") as stream:
         for start in starts[:: max(1, len(starts) // FILES)].tolist():
             stream.seek(max(0, start - tarfile.BLOCKSIZE))
-            whole.update(stream.read(2 * tarfile.BLOCKSIZE))  # with the header
+            whole.update(stream.read(2 * tarfile.BLOCKSIZE))  # including the header
     return {"bytes": shard.stat().st_size, "beginnings": whole.hexdigest()}
 
 

@@ -1,7 +1,7 @@
-"""Which shards a text names, and each of them as a plain tar file on this machine.
+"""The shards that a text names, each as an uncompressed tar file on this machine.
 
-Trainings draw samples in any order, so a shard behind an address or a command, and one that is
-compressed, is copied once, unpacked, into a cache; upstream reads the same names as streams.
+Trainings draw samples in random order. A remote or compressed shard is therefore copied once,
+uncompressed, into a cache; upstream reads the same names as streams.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reflectionflow_core.archive import files
 from reflectionflow_core.flux.folders import first_line
 from reflectionflow_core.record import InputError
 
-CACHE = "REFLECTIONFLOW_CACHE"  # an environment variable: the folder of the copies
+CACHE = "REFLECTIONFLOW_CACHE"  # environment variable: the cache folder
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 REMOTE = re.compile(r"^(pipe:|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
@@ -35,18 +35,18 @@ UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
 }
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 BROKEN_OFF = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-HEAD = 6  # bytes that tell a compressed file
+HEAD = 6  # first bytes of compressed files
 BLOCK = 1 << 20
 
 
 def shards_in(where: str | Path, fetch: bool = True) -> list[Path]:
-    """The shards that `where` names, each as a plain tar file.
+    """The shards that `where` names, as uncompressed tar files.
 
-    `where` is a folder, a file, a pattern such as "data/genref_*.tar", an address or "pipe:" and a
-    command; "{0..208}" stands for each number in turn and "::" stands between several. Copies of
-    what is compressed or not here are kept in the folder that REFLECTIONFLOW_CACHE names, or else
-    in ~/.cache/reflectionflow. Raises InputError for a name without shards, for an address or
-    command that gives none and, without `fetch`, for one whose copy is not there yet.
+    `where` is a folder, a file, a pattern such as "data/genref_*.tar", a URL, or "pipe:" and a
+    command. "{0..208}" stands for each number in turn, and "::" separates several names. Copies of
+    compressed and remote shards are kept in the folder given by REFLECTIONFLOW_CACHE, by default
+    ~/.cache/reflectionflow. InputError if a name has no shards, if a URL or command gives none,
+    and, without `fetch`, if a copy is missing.
     """
     if Path(where).expanduser().exists():
         return [_plain(shard) for shard in _local(str(where))]
@@ -86,7 +86,7 @@ def _local(name: str) -> list[Path]:
 
 
 def _plain(shard: Path) -> Path:
-    """The shard itself, or a copy without compression."""
+    """The shard itself, or its uncompressed copy."""
     with files.reading(shard):
         with shard.open("rb") as stream:
             head = stream.read(HEAD)
@@ -99,7 +99,7 @@ def _plain(shard: Path) -> Path:
 
 def _fetched(name: str, number: int, of: int, fetch: bool) -> Path:
     if not fetch and not _place(name, name).is_file():
-        raise InputError(f"{name} is not on this machine yet. A training fetches it.")
+        raise InputError(f"{name} is not on this machine yet. A training will fetch it.")
 
     def opened() -> Any:
         from webdataset.gopen import gopen  # it imports torch
@@ -111,7 +111,7 @@ def _fetched(name: str, number: int, of: int, fetch: bool) -> Path:
 
 
 def _copied(opened: Callable[[], Any], version: str, name: str) -> Path:
-    """The cache's copy of that version of a shard, made by the first process that asks for it."""
+    """The cached copy of this version of a shard, written by the first process that needs it."""
     target = _place(version, name)
     files.make_folder(target.parent)
     with files.writing(target):
@@ -131,7 +131,7 @@ def _place(version: str, name: str) -> Path:
 
 
 def _blocks(opened: Callable[[], Any], name: str) -> Iterator[bytes]:
-    """All that a stream holds, without compression; one that breaks off there ends early."""
+    """The uncompressed content of a stream; a truncated stream ends early."""
     with _explained(name):
         stream = opened()
         try:
@@ -140,24 +140,24 @@ def _blocks(opened: Callable[[], Any], name: str) -> Iterator[bytes]:
                 raise OSError("it is empty")
             more = _Behind(head, stream).read
             if magic := _packing(head, name):
-                # read1 gives what there is before it breaks off.
+                # read1 returns what is available before a truncated stream fails.
                 more = UNPACKERS[magic](_Behind(head, stream)).read1
             with suppress(*BROKEN_OFF):
                 while block := more(BLOCK):
                     yield block
         finally:
-            stream.close()  # a command that failed says so here
+            stream.close()  # raises if a command failed
 
 
 def _packing(head: bytes, name: str) -> bytes:
-    """The first bytes of a compressed file, by which its kind is known, or nothing."""
+    """The first bytes that identify a compressed file, or nothing."""
     if head.startswith(ZSTANDARD):
         raise InputError(f"{name} is compressed with zstd. Unpack it with: zstd -d FILE")
     return next((magic for magic in UNPACKERS if head.startswith(magic)), b"")
 
 
 class _Behind:
-    """A stream with its first bytes, which have been read, in front of it again."""
+    """A stream with bytes that were already read put back in front."""
 
     def __init__(self, head: bytes, stream: Any) -> None:
         self.head, self.stream = head, stream
@@ -177,7 +177,7 @@ def _explained(name: str) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, ImportError) as error:
-        ended = re.search(r"exit (-?\d+)", str(error))  # as webdataset tells of a command
+        ended = re.search(r"exit (-?\d+)", str(error))  # webdataset's message for a failed command
         reason = f"The command ended with status {ended[1]}." if ended else first_line(error)
         raise InputError(
             f"{name} could not be read. {reason} Check it, or download the shards and give their "

@@ -1,6 +1,7 @@
-"""What all trainings learn from: a good picture, a flawed one, and what should change.
+"""Samples of all trainings: a good picture, a flawed one and a reflection that leads to the good
+one.
 
-Shards are WebDataset tar files with the keys of GenRef-wds, ours and the published ones alike.
+Shards are WebDataset tar files with the keys of GenRef-wds, our own and the published ones.
 """
 
 from __future__ import annotations
@@ -20,30 +21,29 @@ from reflectionflow_core.pictures import PictureError, read_picture
 from reflectionflow_core.texts import TextError, checked_text, decode_text, parse_json
 from train.shard_index import FORMATS, GOOD, PROMPT, SUBSET, ShardIndex, index_of
 
-CHAT, PICTURE = "chat.json", "picture"  # of a question with its answer, instead of a triplet
-CHATS = "chats"  # what such samples are called in counts
+CHAT, PICTURE = "chat.json", "picture"  # file of a question with its answer
+CHATS = "chats"  # name of such samples in counts
 SUBSETS = ("general", "length", "rule", "editing")
 BAD, REFLECTION, METADATA = "bad_image", "reflection.txt", "told.json"
-SIBLING = "~"  # before the number of a sample that shares its flawed picture with others
-MAX_TEXT = 20_000  # characters of a prompt or reflection; more is a mistake
+SIBLING = "~"  # precedes the number of a sample that shares its flawed picture
+MAX_TEXT = 20_000  # longest prompt or reflection in characters
 
 
 def sibling_group(key: str) -> str:
-    """What the keys of siblings have in common, samples that show the same flawed picture; any
-    other sample's key is returned as it is."""
+    """The common part of siblings' keys (same flawed picture); other keys unchanged."""
     group, sign, number = key.rpartition(SIBLING)
     return group if sign and number.isdecimal() else key
 
 
 class SampleError(Exception):
-    """A sample that cannot be used; the message is the reason, the same for all of its kind."""
+    """A sample cannot be used. The message is the reason, worded the same for all samples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triplet:
-    """A sample of GenRef (paper §3.2): `bad` becomes `good` if `reflection` is followed.
+    """A sample of GenRef (paper §3.2): following `reflection` turns `bad` into `good`.
 
-    `subset` is one of SUBSETS; `metadata` is what else is known, such as scores and seeds.
+    `subset` is one of SUBSETS; `metadata` has further facts, such as scores and seeds.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Triplet:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A picture before and after an edit, the instruction, and a caption of the edited one."""
+    """A picture before and after an edit, the instruction, and a caption of the edited picture."""
 
     source: Picture
     edited: Picture
@@ -67,7 +67,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class TripletEntry:
-    """Where a sample is stored: for each of its files the offset and size within its shard."""
+    """Offset and size within the shard of each file of a sample."""
 
     shard: Path
     key: str
@@ -76,10 +76,10 @@ class TripletEntry:
 
 
 class TripletEntries(Sequence[TripletEntry]):
-    """The whole samples of some shards; what is left out is counted in `skipped`, by reason.
+    """The complete samples of some shards; others are counted in `skipped`, by reason.
 
-    An entry is made when it is asked for: a million of them as objects would take a gigabyte.
-    `subsets` (n,) number SUBSETS, `prompts` (n,) are equal for prompts of the same words.
+    Entries are created on access: a million objects would take a gigabyte. `subsets` (n,) are
+    indices into SUBSETS; `prompts` (n,) are equal for prompts with the same words.
     """
 
     def __init__(self, shards: Iterable[Path], skipped: Counter[str]) -> None:
@@ -107,7 +107,7 @@ class TripletEntries(Sequence[TripletEntry]):
         return TripletEntry(shard, found.key(row), subset, found.places(row))
 
     def sizes(self) -> np.ndarray:
-        """Widths and heights (2, n) of the good pictures, upright; 0 where one cannot be read."""
+        """Widths and heights (2, n) of the good pictures in pixels, upright; 0 if unreadable."""
         parts = [
             np.stack([index.widths[rows], index.heights[rows]])
             for (_, index), rows in zip(self.parts, self.rows, strict=True)
@@ -115,7 +115,7 @@ class TripletEntries(Sequence[TripletEntry]):
         return np.concatenate([np.empty((2, 0), np.uint32), *parts], axis=1)
 
     def groups(self) -> np.ndarray:
-        """Numbers (n,), equal for siblings, which are within one folder."""
+        """Numbers (n,), equal for siblings; siblings are in one folder."""
         groups = np.arange(len(self))
         known: dict[tuple[Path, str], int] = {}
         for part, (shard, index) in enumerate(self.parts):
@@ -130,7 +130,7 @@ class TripletEntries(Sequence[TripletEntry]):
 
 
 def _whole_rows(index: ShardIndex, skipped: Counter[str]) -> np.ndarray:
-    """The rows of the samples that can be used."""
+    """The rows of usable samples."""
     if index.fault:
         skipped[index.fault] += 1
     others = index.has(CHAT)
@@ -147,17 +147,17 @@ def _whole_rows(index: ShardIndex, skipped: Counter[str]) -> np.ndarray:
 
 
 def _subset_numbers(index: ShardIndex) -> np.ndarray:
-    """Of all samples (n,) in SUBSETS; one more than its last for others."""
+    """Indices (n,) into SUBSETS; one more than the last for unknown subsets."""
     numbers = [SUBSETS.index(s) if s in SUBSETS else len(SUBSETS) for s in index.subset_names]
     return np.array(numbers, np.uint8)[index.subsets]
 
 
 class Triplets(Sequence[Triplet]):
-    """All samples of some shards by number; a sample is read when it is asked for.
+    """The samples of some shards by number, read on access.
 
-    `triplets[i]` raises SampleError where picture or text cannot be used. Samples that lack a file
-    and truncated shards are counted in `skipped`, by reason; whole samples of a truncated shard are
-    kept.
+    `triplets[i]` raises SampleError if a picture or text cannot be used. Incomplete samples and
+    truncated shards are counted in `skipped`, by reason; complete samples of a truncated shard are
+    used.
     """
 
     def __init__(self, shards: Iterable[Path]) -> None:
@@ -173,11 +173,11 @@ class Triplets(Sequence[Triplet]):
         return read(self.entries[index])
 
     def prompt(self, index: int) -> str:
-        """The prompt of a sample without its pictures; "" where that cannot be read."""
+        """The prompt of a sample without reading its pictures; "" if unreadable."""
         return self._one_text(index, PROMPT)
 
     def reflection(self, index: int) -> str:
-        """The reflection of a sample without its pictures; "" where that cannot be read."""
+        """The reflection of a sample without reading its pictures; "" if unreadable."""
         return self._one_text(index, REFLECTION)
 
     def _one_text(self, index: int, name: str) -> str:
@@ -190,7 +190,7 @@ class Triplets(Sequence[Triplet]):
 
 
 def read(entry: TripletEntry) -> Triplet:
-    """Raises SampleError."""
+    """The sample of an entry; raises SampleError."""
     parts = read_files(entry.shard, entry.files)
     return Triplet(
         entry.key,
@@ -204,7 +204,7 @@ def read(entry: TripletEntry) -> Triplet:
 
 
 def read_files(shard: Path, places: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
-    """The files that lie there in a shard; raises SampleError."""
+    """Files at these places in a shard; raises SampleError."""
     try:
         with shard.open("rb") as stream:
             return {name: _bytes(stream, *where) for name, where in places.items()}
@@ -213,7 +213,7 @@ def read_files(shard: Path, places: Mapping[str, tuple[int, int]]) -> dict[str, 
 
 
 def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | str]:
-    """A sample as WebDataset writes it, without its key; "png" keeps every bit of a picture."""
+    """A sample's files for WebDataset, without its key; "png" is lossless."""
     parts: dict[str, bytes | str] = {
         f"{GOOD}.{image_format}": encoded(triplet.good, image_format),
         f"{BAD}.{image_format}": encoded(triplet.bad, image_format),
@@ -227,7 +227,7 @@ def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | s
 
 
 def _picture(files: Mapping[str, Any], name: str) -> str:
-    """The name of the file that holds that picture, or nothing."""
+    """The name of the file with that picture, or nothing."""
     return next((f"{name}.{form}" for form in FORMATS if f"{name}.{form}" in files), "")
 
 
@@ -235,12 +235,12 @@ def _bytes(stream: io.BufferedReader, offset: int, size: int) -> bytes:
     stream.seek(offset)
     data = stream.read(size)
     if len(data) < size:
-        raise SampleError("shard broken off")
+        raise SampleError("shard truncated")
     return data
 
 
 def opened(data: bytes) -> Picture:
-    """The whole picture in a file's bytes, upright and in RGB; raises SampleError."""
+    """The picture in a file's bytes, upright and in RGB; raises SampleError if it is incomplete."""
     try:
         return read_picture(data)
     except PictureError as error:
@@ -248,17 +248,17 @@ def opened(data: bytes) -> Picture:
 
 
 def open_picture(file: Path) -> Picture:
-    """The picture of a file, as `opened` reads it; raises SampleError."""
+    """The picture of a file, as `opened` returns it; raises SampleError."""
     try:
         return opened(file.read_bytes())
     except FileNotFoundError as error:
         raise SampleError("picture missing") from error
-    except (OSError, ValueError) as error:  # ValueError: a path that no system takes
+    except (OSError, ValueError) as error:  # ValueError: an invalid path
         raise SampleError("picture unreadable") from error
 
 
 def usable_text(text: str) -> str:
-    """The text as `checked_text` gives it; raises SampleError."""
+    """The text as `checked_text` returns it; raises SampleError."""
     try:
         return checked_text(text)
     except TextError as error:
@@ -284,7 +284,7 @@ def _json(data: bytes) -> Mapping[str, Any]:
 
 
 def encoded(image: Picture, image_format: str) -> bytes:
-    """A picture as a file's bytes; the same bytes for the same pixels."""
+    """A picture as file bytes; equal pixels give equal bytes."""
     buffer = io.BytesIO()
     if image_format in ("jpg", "jpeg"):
         image.save(buffer, "JPEG", quality=95, subsampling=0)

@@ -69,8 +69,7 @@ def check_sees(clip: Any) -> None:
 
 
 def tokens_of(clip: Any, question: Question) -> Any:
-    """The tokens of a question, its pictures among them. Raises InputError for pictures that the
-    CLIP cannot see."""
+    """The tokens of a question with pictures; InputError if the CLIP cannot see pictures."""
     text = CONTROL.sub("< ", full_text(question))
     system = CONTROL.sub("< ", question.system)
     how = {"skip_template": False, "min_length": 1, "thinking": False}

@@ -242,8 +242,7 @@ def surely_edits(model: Any, files: str = "") -> EditModel | None:
 
 
 def check_looks(editor: EditModel, clip: Any) -> None:
-    """Raises InputError if the editor's text encoder must see pictures but the CLIP sees none, or
-    this ComfyUI has no node for it."""
+    """InputError if the editor's text encoder must see pictures but cannot in this ComfyUI."""
     if isinstance(editor.read, _ByNode):
         _node(editor.read.module, editor.read.node)
     blank = torch.zeros(1, 64, 64, 3)

@@ -320,8 +320,7 @@ def _takes_a_picture(base: Any) -> bool:
 
 
 def text_width(model: Any, keys: tuple[str, ...]) -> int | None:
-    """The product of the configuration's values of the keys, or of its class's defaults; None if a
-    key is in neither."""
+    """The product of the configuration's values (or defaults) for the keys; None without one."""
     numbers = [n for key in keys if (n := _configured(model.model, key)) is not None]
     return math.prod(numbers) if numbers and len(numbers) == len(keys) else None
 

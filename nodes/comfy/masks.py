@@ -44,13 +44,14 @@ def mask_of_boxes(boxes: Any, picture: Tensor) -> Tensor:
     for box in _flat(boxes):
         try:
             left, top, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
-        except (KeyError, TypeError, ValueError) as error:
+            rows = slice(max(0, math.floor(top)), max(0, math.ceil(top + height)))
+            columns = slice(max(0, math.floor(left)), max(0, math.ceil(left + width)))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:  # also NaN and infinity
             raise InputError(
                 f"A bounding box has x, y, width and height, and this one is {box!r:.60}. Wire the "
                 "boxes of a detector, or draw a mask."
             ) from error
-        rows = slice(max(0, math.floor(top)), max(0, math.ceil(top + height)))
-        mask[0, rows, max(0, math.floor(left)) : max(0, math.ceil(left + width))] = 1
+        mask[0, rows, columns] = 1
     if not bool(mask.any()):
         raise InputError(
             "There is no bounding box inside the picture, so nothing may change. Ask the detector "
@@ -69,7 +70,7 @@ def single_mask(mask: Tensor) -> Tensor:
     """A mask (1, height, width) from 0 to 1; raises InputError for several."""
     if mask.ndim == 2:
         mask = mask[None]
-    if mask.ndim != 3 or mask.shape[0] != 1:
+    if mask.ndim != 3 or mask.shape[0] != 1 or not mask.numel():
         raise InputError(
             f"A mask has shape (1, height, width), and this one has {tuple(mask.shape)}. Give one "
             "mask for the picture."

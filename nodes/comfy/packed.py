@@ -23,8 +23,7 @@ NEEDED = {"embeds", "attention_mask", "position_ids", "past_key_values"}
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Texts with a common beginning: all their entries in one row, and the length of each text's
-    rest."""
+    """Texts with a common beginning: their entries in one row, and the length of each rest."""
 
     tokens: dict[str, list[list[Any]]]
     rests: list[int]
@@ -69,8 +68,7 @@ def packed(texts: Sequence[Any]) -> Pack | None:
 
 
 def first_logits(clip: Any, writer: Any, pack: Pack) -> list[Tensor] | None:
-    """The logits (vocabulary,) of the token that follows each text of a pack; None where a layer's
-    window is narrower than the pack."""
+    """Logits (vocabulary,) after each text of a pack; None if a layer's window is too narrow."""
     found: list[Tensor] = []
     model, forward = writer.model, writer.model.forward
 

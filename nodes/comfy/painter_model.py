@@ -225,8 +225,7 @@ class ModelPainter:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """One picture to paint; `start` is the latent (1, c, [1,] h, w) of a picture to repaint from
-    the noise level of step `first`."""
+    """A picture to paint; `start`: latent (1, c, [1,] h, w) to repaint from step `first` on."""
 
     text: str
     seed: Seed

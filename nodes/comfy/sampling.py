@@ -45,8 +45,7 @@ class SamplerSchedule:
 
 @dataclass(frozen=True)
 class Start:
-    """Clean latents that noise is added to, (B, ..., h, w), and where they may change: `mask` (B,
-    h, w) of bool, None for everywhere."""
+    """Latents (B, ..., h, w) to add noise to; `mask` (B, h, w): may change, None: everywhere."""
 
     latents: Tensor
     mask: Tensor | None = None

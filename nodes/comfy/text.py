@@ -101,9 +101,10 @@ class ComfyVlm:
                 ids = self._generated(question, longest, **GREEDY)
             texts = [self.clip.decode([token]) for token in ids]
             cut = len(ids) >= longest
-            for place in deciding_places(texts, choices, cut) if len(seen) >= len(ids) else ():
-                tops = self._likeliest(seen[place])
-                if odds := from_top_tokens(tops, choices, self.least_mass):
+            places = deciding_places(texts, choices, cut) if len(seen) >= len(ids) else ()
+            for place, says in places:
+                tops, own = self._likeliest(seen[place]), (texts[place], says)
+                if odds := from_top_tokens(tops, choices, self.least_mass, own):
                     return odds
             text = certain_text(self.clip.decode(ids), choices, cut)
             if said_choice(text, choices) is not None or not cut:

@@ -36,8 +36,7 @@ def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
 
 
 def single(given: Sequence[Item], name: str) -> Item:
-    """The one item that all pictures share; raises InputError for none, and for several different
-    ones."""
+    """The one item that all pictures share; InputError for none or several different ones."""
     if not given:
         raise InputError(f"Nothing arrives at {name!r}. Check the node that is wired to it.")
     first = given[0]

@@ -79,8 +79,7 @@ def verifier_key(handle: ActorHandle) -> str:
 
 
 def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:
-    """Raises InputError if an actor's vision-language models, which are asked for texts alone, do
-    not answer, unless the user insists."""
+    """InputError if an actor's models for texts do not answer, unless the user insists."""
     for handle in actor.vlms:
         _, notices = checker(handle)(handle.vlm, key_of(handle), progress, shown=False)
         for notice in notices:

@@ -37,8 +37,7 @@ class KeptRound:
 
     @property
     def size(self) -> int:
-        """Bytes of all pictures with `steps`, else of the latest round: earlier rounds are kept
-        separately."""
+        """Bytes of all pictures with `steps`, otherwise of the latest round."""
         if self.steps:
             return bytes_of(self.state.history)
         return self.state.get_ram_usage()

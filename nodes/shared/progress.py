@@ -67,8 +67,7 @@ class NodeProgress:
 
 
 def say(node_id: str, text: str) -> None:
-    """Shows a text on a node, for the client that queued the prompt; web/said.js keeps it after the
-    run."""
+    """Shows a text on a node, for the client that queued the prompt (see web/said.js)."""
     client = PromptServer.instance.client_id
     if client is not None:  # None would send it to every client
         lines = text.replace("\n", "  \n")  # Nodes 2.0 reads Markdown, which otherwise joins lines

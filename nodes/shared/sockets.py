@@ -194,8 +194,7 @@ class SearchState:
         return Path(self.chosen.get("model", "")).name
 
     def get_ram_usage(self) -> int:
-        """Bytes of the newest round's pictures and latents, for ComfyUI's cache; the rest are
-        shared."""
+        """Bytes of the newest round's pictures and latents, for ComfyUI's cache."""
         return bytes_of(self.history.rounds[-1] if self.history.rounds else ())
 
 

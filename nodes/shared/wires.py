@@ -47,8 +47,7 @@ def _with_usable_inputs(node: type[io.ComfyNode], run: Callable[..., Any], asks_
 def usable_inputs(
     node: type[io.ComfyNode], given: Mapping[str, Any], asks_node: bool = True
 ) -> dict[str, Any]:
-    """The inputs with texts and numbers as their fields would give them; with `asks_node` the node
-    checks them, too."""
+    """The inputs with texts and numbers as from fields; with `asks_node` the node checks them."""
     schema, usable = node.define_schema(), dict(given)
     own = own_checks(node, usable)
     for known in schema.inputs:

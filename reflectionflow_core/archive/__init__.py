@@ -55,8 +55,7 @@ RESTORE = "Restore it from a backup, or start in another folder; nothing was cha
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a folder holds; `size` is the number of valid bytes of history.jsonl, `costs` are the
-    counts at each picture."""
+    """A folder's content; `size`: valid bytes of history.jsonl, `costs`: counts at each picture."""
 
     run: Run | None = None
     history: History = NOTHING_YET
@@ -298,8 +297,7 @@ def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple
 
 
 def _asking_cost(history: History) -> Cost:
-    """The cost of what was written before a person was asked about the latest picture; no line has
-    it."""
+    """The cost of texts written before a person was asked about the latest picture."""
     calls = sum(said.calls for said in history.feedback if said.after == len(history))
     return Cost(vlm_calls=calls)
 

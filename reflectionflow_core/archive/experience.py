@@ -18,8 +18,7 @@ FEW = 8  # pictures that a pass rate needs
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """`passed` of `pictures` finished ones passed; all took `seconds`. All are 0 without earlier
-    runs."""
+    """`passed` of `pictures` passed and took `seconds` in total; 0 without earlier runs."""
 
     pictures: int = 0
     passed: int = 0

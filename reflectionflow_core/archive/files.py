@@ -54,8 +54,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unread = f"Cannot read {error.filename or path}"
-        raise _refusal(unread, error, _REMEDIES_OF_READING) from error
+        # Of a folder that may not be read, what may be in it is nothing to name.
+        closed = os.access(path, os.F_OK) and not os.access(path, os.R_OK)
+        where = path if closed else error.filename or path
+        raise _refusal(f"Cannot read {where}", error, _REMEDIES_OF_READING) from error
 
 
 def _refusal(what: str, error: OSError, remedies: Mapping[int, str]) -> InputError:

@@ -133,8 +133,7 @@ def entry_of(
 
 
 def parse(line: bytes, mask: str | None = None) -> Entry:
-    """The entry of a line, from a search with the user's `mask`; raises ValueError with the reason
-    if it is damaged."""
+    """The entry of a line, for the user's `mask`; ValueError with the reason if damaged."""
     record = parse_json(line)
     if not isinstance(record, dict):
         raise ValueError("it is not a JSON object")

@@ -80,8 +80,7 @@ def load_run(path: Path) -> Run:
 
 
 def _checked(kind: Any, record: Any) -> dict[str, Any]:
-    """The record, whose names are fields of the dataclass `kind`, with values of their types;
-    raises ValueError."""
+    """The record, checked against fields and types of the dataclass `kind`; raises ValueError."""
     if not isinstance(record, dict):
         raise ValueError(f"{record!r:.80} is not a JSON object")
     types = {f.name: str(f.type) for f in fields(kind)}

@@ -17,13 +17,14 @@ from ..choice import ActorChoice
 from ..protocols import Actors
 from ..record import InputError
 from ..settings import SearchSettings
+from ..texts import printable
 from .interrupt import PausedError, sigint_raises
 from .outcome import CommandOutcome, kept_apart, open_page
 from .output import output_explained
 from .parser import make_parser
 
 BAD_INPUT = 2  # exit status, as argparse uses it
-PAUSED, UNJUDGED, INTERRUPTED = 3, 4, 130
+PAUSED, UNJUDGED, INTERRUPTED, UNHEARD = 3, 4, 130, 141
 # What the system says of a path that it does not take.
 REFUSED_PATHS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR),
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None, build_actors: Callable[..., Any] | N
 def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     try:
         given = vars(make_parser().parse_args(argv))
-        _check_open(given)
+        _check_page(given)
     except InputError as error:
         outcome = CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
         return _end(outcome, "", as_json=_json_alone(argv))
@@ -73,8 +74,10 @@ def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     return status
 
 
-def _check_open(given: Given) -> None:
-    """Raises InputError if there will be no page to open."""
+def _check_page(given: Given) -> None:
+    """Raises InputError if there will be no page to open, or none whose address is shown."""
+    if given.get("quiet") and (given["command"] == "review" or given.get("review")):
+        raise InputError("--quiet hides the address of the page. Remove --quiet.")
     if given.get("open") and given.get("dry_run"):
         raise InputError("--dry-run makes no page that --open could open. Remove one of them.")
     if given.get("open") and given["command"] == "rank" and "out" not in given:
@@ -103,7 +106,7 @@ def _end(outcome: CommandOutcome, command: str, as_json: bool) -> int:
     sys.stdout.write(outcome.shown(command, as_json))
     sys.stdout.flush()
     if outcome.error:
-        sys.stderr.write(f"{outcome.error}\n")
+        sys.stderr.write(f"{printable(outcome.error)}\n")
     return outcome.status
 
 
@@ -118,6 +121,8 @@ def _outcome(
             return _command(command, given, argv, build_actors)
     except InputError as error:
         return CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
+    except BrokenPipeError:  # nobody reads the messages any more, and it is not done
+        raise SystemExit(UNHEARD) from None
     except OSError as error:
         if error.errno not in REFUSED_PATHS or error.filename is None:
             raise

@@ -20,8 +20,7 @@ from .run import price_of
 
 @dataclass(frozen=True, slots=True)
 class RestOfBatch:
-    """The cost that is left for all prompts together, what they have `spent`, and how many pictures
-    they have."""
+    """The cost left for all prompts together, what is `spent`, and their number of pictures."""
 
     text: str
     spent: Cost

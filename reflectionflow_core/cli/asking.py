@@ -58,7 +58,8 @@ class Terminal:
 
     def _read(self, pause: Pause) -> Feedback:
         said = pause.unchanged
-        while line := self.read_line():
+        # Where nobody types any more, what was said ends as by an empty line.
+        while line := self.read_line() or ("" if said == pause.unchanged else "\n"):
             told = line.strip()
             try:
                 if not told:

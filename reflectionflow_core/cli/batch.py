@@ -216,8 +216,7 @@ def named_runs(batch: Run) -> dict[str, Run]:
 
 @contextmanager
 def _opened(folder: Path, resume: bool) -> Iterator[Run | None]:
-    """Locks the folder of a batch and yields its recorded request; a new folder that stays empty is
-    removed."""
+    """Locks a batch's folder and yields its recorded request; removes a new one left empty."""
     check_free(folder, resume)
     existed = folder.exists()
     files.make_folder(folder)

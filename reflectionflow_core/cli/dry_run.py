@@ -15,6 +15,7 @@ from ..archive import Recording, read_recording
 from ..archive.experience import experience
 from ..archive.run_file import Run
 from ..choice import ActorChoice
+from ..flux.folders import local_folder
 from ..painters import FLUX_SAMPLING, check_corrector, check_size
 from ..protocols import SILENT, Actors, Preview, Progress
 from ..record import InputError, Request
@@ -27,13 +28,15 @@ from ..registry import (
     WRITERS,
     Row,
     named,
+    source_of,
 )
 from ..report.words import counted, settings_text
 from ..search import check_search
 from ..search.strategies import axes_in_force, strategy_named
 from ..settings import SearchSettings
+from ..texts import no_folder
 from ..verifiers.screened import SHORTLIST
-from ..verifiers.spec import parse_verifiers
+from ..verifiers.spec import VerifierSpec, parse_verifiers
 from ..vlm.interface import Usage
 from ..vlm.named import check_vlm_name
 from .ahead import cost_text, rest_of, rest_of_batch
@@ -47,6 +50,7 @@ from .batch import (
     recorded_batch,
 )
 from .judging import check_judge, knowing_errors, with_errors_of
+from .me import check_heard
 from .outcome import CommandOutcome, would_do
 from .preparing import (
     Author,
@@ -131,6 +135,7 @@ def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
             f"{folder} already holds a run. Add --resume to continue it, or choose another folder."
         )
     choice, asked = asked_for(given, recorded_request(given, recording))
+    check_heard(choice, given.get("quiet", False), asked.ask)
     if begun and len(history):
         check_resumable(folder, begun, asked)
         check_budget(given, folder, history.cost)
@@ -179,8 +184,7 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
 def _knowing_errors(
     given: Mapping[str, Any], choice: ActorChoice, asked: Run, begun: Run | None
 ) -> tuple[Run, Actors]:
-    """The run and its actors with the judge's known errors, without asking it; raises InputError as
-    `run` does."""
+    """The run and its actors with the judge's known errors, without asking the judge."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked)
 
@@ -240,8 +244,7 @@ def judge_text(choice: ActorChoice) -> str:
 
 
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """Actors with the costs of those of the choice. Raises InputError for a missing model,
-    device or profile."""
+    """Actors with the choice's costs; InputError for a missing model, device or profile."""
     if choice.device is not None:
         from ..flux.placement import device_named
 
@@ -298,6 +301,8 @@ def _edit_steps(choice: ActorChoice, usual: int) -> int:
 def _verifier(choice: ActorChoice) -> Any:
     specs = filter(None, (choice.verifier, choice.gate, choice.screen))
     parts = {part.text: part for spec in specs for part in parse_verifiers(spec, VERIFIERS)}
+    for part in parts.values():
+        _check_model(part, choice)
     calls = [
         _priced(VERIFIERS, "verifier", part.name, replace(choice, verifier=text)).calls
         for text, part in parts.items()
@@ -305,6 +310,21 @@ def _verifier(choice: ActorChoice) -> Any:
     if choice.screen is not None:
         return PricedScreen(sum(calls), SHORTLIST if choice.shortlist is None else choice.shortlist)
     return Priced(sum(calls))
+
+
+def _check_model(part: VerifierSpec, choice: ActorChoice) -> None:
+    """Raises InputError for a verifier whose own model is not named, or is not there."""
+    alone = replace(choice, verifier=part.text)
+    where = source_of(alone) if VERIFIERS[part.name].source else part.source
+    if part.name == "objects":
+        from ..detection.load import NO_DETECTOR, ONNX
+
+        where = (where or choice.detector or "").removeprefix(ONNX)
+        if not where:
+            raise InputError(NO_DETECTOR)
+    folder = local_folder(where) if where else None
+    if folder is not None and not folder.exists():
+        raise no_folder(folder, f"Give the model of the verifier {part.name}.")
 
 
 def _priced(rows: Mapping[str, Row[Any]], kind: str, name: str, choice: ActorChoice) -> Any:

@@ -325,6 +325,11 @@ def _check_judges(now: Situation) -> None:
                 f"The verifier {part.name} loads nothing, so {part.source!r:.60} has no effect. "
                 f"Give {part.name} alone."
             )
+        if part.source and part.name == "objects" and "detector" in now.given:
+            raise InputError(
+                f"The verifier {part.text:.60} names its detector, so --detector has no effect. "
+                "Remove --detector."
+            )
 
 
 def _check_stop(now: Situation) -> None:

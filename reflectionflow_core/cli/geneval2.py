@@ -29,8 +29,7 @@ MAX_PIXELS = 2048 * 2048  # the official judge sees pictures unscaled
 
 
 def run_geneval2(given: Mapping[str, Any], command: str) -> CommandOutcome:
-    """Paints missing pictures if asked to, and asks about every picture; the tables are the
-    outcome."""
+    """Paints missing pictures if requested, and judges all; the outcome is the tables."""
     file, pool = fresh_file(given), pool_of(given, usual=1)
     check_options(given, ("device", "vlm", "vlm_dtype"))
     judge, images = _judge(given), Path(given["images"])

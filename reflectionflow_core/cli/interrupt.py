@@ -16,8 +16,7 @@ class PausedError(Exception):
 
 @contextmanager
 def sigint_raises() -> Iterator[None]:
-    """A context in which Ctrl-C raises KeyboardInterrupt, even if a library that loads weights
-    would turn it into another error."""
+    """A context in which Ctrl-C raises KeyboardInterrupt even if a library would convert it."""
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not ours or current_thread() is not main_thread():
         yield  # ignored, as in the background, or handled by a host program

@@ -125,7 +125,7 @@ def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
     spec = vlm_spec(given["vlm"])
     vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
     agree(vlm, bool(given.get("send_pictures")))
-    if why := objection(probe(vlm)):
+    if why := objection(probe(vlm, Lines())):
         return why
     if verifier == OWN:
         return ExaminedJudge(ModelAnswers(vlm), spec, error_key(key_of(spec, vlm)))

@@ -50,6 +50,7 @@ from ..vlm.profiles import command_line_folder, find_profile
 from .effects import Situation, check_effects
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
+from .screen import Lines
 
 NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
 
@@ -120,8 +121,7 @@ def with_errors_of(asked: Run, begun: Run | None) -> Run:
 
 
 def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
-    """The actors with the verifier's known errors. Raises InputError for settings without effect
-    then."""
+    """The actors with the verifier's known errors; InputError for settings without effect."""
     errors = errors_of_verifier(asked.judge, choice)
     if unused := unused_errors(asked.judge, several=errors is None):
         _say(unused)
@@ -151,7 +151,7 @@ def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -
         if shown:
             agree(vlm, bool(given.get("send_pictures")))
         key = key_of(choice.vlm, vlm)
-        found, notices = check(vlm, key, shown=shown)
+        found, notices = check(vlm, key, Lines(), shown)
     for notice in notices:
         _say(notice)
     if found is not None:
@@ -262,7 +262,7 @@ def examine(given: Mapping[str, Any]) -> CommandOutcome:
         return would_do({"judge": spec, "cost": "A few questions about pictures of one colour."})
     vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
     agree(vlm, bool(given.get("send_pictures")))
-    found = probe(vlm)
+    found = probe(vlm, Lines())
     text = f"Judge {spec}\n{findings_text(found)}Asked in {found.calls} requests.\n"
     data = {"judge": spec, **found.data()}
     if why := objection(found):

@@ -18,7 +18,7 @@ from ..protocols import SILENT, Progress, PromptEvolver, ReflectionWriter
 from ..record import InputError, Request, Verdict
 from ..registry import EVOLVERS, VERIFIERS, WRITERS, ActorChoice, Row
 from ..search.budget import calls_so_far
-from ..texts import usable_text
+from ..texts import printable, usable_text
 from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Vlm
 
@@ -52,7 +52,7 @@ class Questions:
         self.shown += 1
         file = self._folder / f"{self.shown}.png"
         image.save(file)
-        sys.stderr.write(f"{file}\n{words}\n")
+        sys.stderr.write(f"{file}\n{printable(words)}\n")
 
     def line(self) -> str | None:
         """The typed line, stripped; None at the end of input."""

@@ -11,6 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ..texts import printable
+
 COLUMN = 12  # characters before a fact of a dry run
 SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
 
@@ -31,7 +33,7 @@ class CommandOutcome:
     def shown(self, command: str, as_json: bool) -> str:
         """What goes to stdout."""
         if not as_json:
-            return self.text.encode("utf-8", "replace").decode()
+            return printable(self.text).encode("utf-8", "replace").decode()
         record = {
             "schema": SCHEMA,
             "command": command,
@@ -51,8 +53,7 @@ def would_do(facts: Mapping[str, str]) -> CommandOutcome:
 
 @contextmanager
 def kept_apart(as_json: bool, quiet: bool) -> Iterator[None]:
-    """A context in which nothing else reaches stdout with --json, and no note stderr with
-    --quiet."""
+    """A context without other output on stdout for --json, and without notes for --quiet."""
     notes = StringIO() if quiet else sys.stderr
     with redirect_stderr(notes), redirect_stdout(notes if as_json else sys.stdout):
         yield

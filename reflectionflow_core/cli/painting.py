@@ -123,8 +123,7 @@ def _judge_of(
     pool: WorkerPool,
     ask: bool = True,
 ) -> Mapping[str, Any]:
-    """What is known of the judge; raises InputError as `check_judge`. Workers in other processes
-    find the memory free."""
+    """What is known of the judge; raises as `check_judge`. Frees its memory for workers."""
     found = judge_of(choice, settings, given, ask)
     is_local = choice.vlm is not None and not choice.vlm.startswith(ENDPOINT)
     if is_local and looks(choice, settings) and (pool.count != 1 or pool.ray):
@@ -133,8 +132,7 @@ def _judge_of(
 
 
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
-    """Raises InputError for options of a search if nothing is painted; `of_judge` are allowed
-    anyway."""
+    """InputError for options of a search if nothing is painted; `of_judge` are always allowed."""
     if given.get("generate"):
         return
     limits = map(name_of, fields(Budget))

@@ -17,7 +17,7 @@ from ..texts import why_no_path
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 a judge that cannot judge, 2 invalid input, 3 stopped by --hours,
-4 the pictures could not be judged, 130 stopped by Ctrl-C"""
+4 the pictures could not be judged, 130 stopped by Ctrl-C, 141 by a closed output"""
 JSON = "print one JSON object instead of text (see docs/cli.md)"
 QUIET = "print only the result and errors"
 OPEN = "open the report in the browser at the end; with review, open the review page at once"

@@ -112,8 +112,7 @@ def prepared(
 
 
 def _check_stages(asked: Run, actors: Actors) -> None:
-    """Raises InputError for a plan that the inspector cannot read, tried on blank pictures; asks
-    no model."""
+    """InputError for a plan that the inspector cannot read, tried on blank pictures."""
     stages, inspector = asked.settings.stages, actors.inspector
     if inspector is not None and not inspector.calls:
         inspector.inspect(asked.prompt, stages, [Image.new("RGB", (64, 64))] * len(stages))

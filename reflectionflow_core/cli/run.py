@@ -33,7 +33,7 @@ from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
-from ..texts import TextError, checked_text, no_folder
+from ..texts import TextError, checked_text, no_folder, printable
 from ..vlm.named import HUB_ID, price_in_profile
 from ..vlm.profiles import command_line_folder
 from .asking import StoppedByPersonError, Terminal
@@ -55,8 +55,7 @@ UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 def run(
     given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    """Searches, resumes or only reports, depending on the folder; asks on `page` if there is one,
-    else in the terminal."""
+    """Searches, resumes or only reports; asks on `page`, or in the terminal without one."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
@@ -93,8 +92,6 @@ def run_with_page(
     given: Mapping[str, Any], build_actors: BuildActors, port: int = 0
 ) -> CommandOutcome:
     """Runs, and asks after every round on a local page."""
-    if given.get("quiet"):
-        raise InputError("--quiet hides the address of the page. Remove --quiet.")
     opens = given.get("open", False)
     asked = {name: value for name, value in given.items() if name != "open"}
     with ReviewPage(port, given["out"]) as page:
@@ -119,7 +116,7 @@ def check_budget(given: Mapping[str, Any], folder: Path, spent: Cost) -> None:
         most = given.get(name)
         if most is not None and most < count:
             raise InputError(
-                f"{flag_of(name)} is {most}, and what is in {folder} has taken {count:,} already. "
+                f"{flag_of(name)} is {most}, but the run in {folder} has already used {count:,}. "
                 "Give a larger number, or none."
             )
 
@@ -190,8 +187,7 @@ def _steps(
 
 
 def price_of(asked: Run) -> float | None:
-    """The price of a call of the judge: from its profile, or as its server reported when it was
-    checked."""
+    """The price of a judge's call, from its profile or from its server's report."""
     price = price_in_profile(asked.actors.get("vlm"), command_line_folder())
     said = asked.judge.get("price")
     return said if price is None and isinstance(said, int | float) else price
@@ -288,4 +284,4 @@ def _how_to_resume(archive: Archive) -> str:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")

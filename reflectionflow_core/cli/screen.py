@@ -17,6 +17,7 @@ from ..protocols import Silent
 from ..record import Candidate, History
 from ..report.words import duration
 from ..settings import Budget
+from ..texts import printable
 
 
 def quieten_libraries(downloads: bool = False) -> None:
@@ -29,6 +30,7 @@ def quieten_libraries(downloads: bool = False) -> None:
     warnings.formatwarning = lambda message, *_place, **_line: f"{message}\n"
 
 
+DUMB = ("dumb", "unknown")  # terminals without bars, such as Emacs' shell
 NOTHING_YET, NO_LIMITS = History(), Budget()
 
 
@@ -36,14 +38,14 @@ class Lines(Silent):
     """A Progress that only shows messages."""
 
     def say(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
 
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
     """Says what is being loaded, with a bar and the seconds on a terminal."""
     text = f"Loading {model}"
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("TERM") in DUMB:
         sys.stderr.write(f"{text}.\n")
         yield
         return
@@ -79,6 +81,7 @@ class Screen:
         self.total, self.budget = total, budget
         self._began, self._before = monotonic(), len(history)
         self.console = Console(stderr=True, highlight=False)
+        self._draws = self.console.is_terminal and not self.console.is_dumb_terminal
         self.bars = Progress(
             TextColumn("{task.description:<22}", markup=False),
             BarColumn(),
@@ -95,7 +98,7 @@ class Screen:
         self._stack = ExitStack()
 
     def __enter__(self) -> Screen:
-        if self.console.is_terminal:
+        if self._draws:
             self._stack.enter_context(self.bars)
         return self
 
@@ -116,15 +119,15 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Prints lines that stay, above the bars."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def still(self) -> Iterator[None]:
         """A context without progress bars, which would be drawn over what the user types."""
-        if self.console.is_terminal:
+        if self._draws:
             self.bars.stop()
         yield
-        if self.console.is_terminal:
+        if self._draws:
             self.bars.start()
 
     def painted(self, history: History) -> None:
@@ -137,7 +140,7 @@ class Screen:
         """Shows that `done` pictures are finished: `note` beside a bar, or `line` in a log."""
         self.total = max(self.total, done)  # a strategy may paint more than the paper's schedule
         self.bars.update(self._pictures, completed=done, total=self.total, note=note)
-        if not self.console.is_terminal:
+        if not self._draws:
             self.say(f"picture {done} of {self.total}: {line}{self._left(done)}")
 
     def _left(self, done: int) -> str:

@@ -56,8 +56,7 @@ def pool_text(pool: WorkerPool) -> str:
 
 
 def tell_unreadable(unreadable: Mapping[str, str]) -> str:
-    """Reports which pictures are left out, and why; returns the sentence for the results, "" for
-    none."""
+    """Reports skipped pictures with reasons; returns a sentence for the results, or ""."""
     left_out = unreadable_text(unreadable)
     sys.stderr.write(f"{left_out}\n" if left_out else "")
     return left_out

@@ -1,5 +1,5 @@
-"""What is there, how many, which colour, where: detectors and rules instead of a language model.
+"""Which objects a picture shows, how many, in which colours and places: detectors and rules.
 
-`detectors.py` finds things, `colours.py` reads their colours, `rules.py` (GenEval's) decides,
-`examiner.py` joins them, and `device_check.py` refuses a detector that sees nothing.
+`detectors.py` finds objects, `colours.py` reads their colours, `rules.py` (GenEval's) decides,
+`examiner.py` combines them, and `device_check.py` rejects a detector that does not work.
 """

@@ -1,4 +1,4 @@
-"""Prompts that are not plain, taken apart by a language model into what a detector can look for."""
+"""Uses a language model to turn prompts that are not plain into requirements for a detector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .prompts import MOST, MOST_NEEDS, Wanted, place
 from .rules import RELATIONS
 from .words import COLOURS, singular
 
-SHOWN_NAMES = 200  # of a detector's vocabulary in the question
+SHOWN_NAMES = 200  # names of a detector's vocabulary in the question
 
 _THINGS = """\
 A picture was painted from this prompt: {prompt}
@@ -46,7 +46,7 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 
 
 class AskedThing(BaseModel):
-    """Things of one kind that a model read out of a prompt."""
+    """Objects of one kind that a model found in a prompt."""
 
     name: Name
     number: Annotated[int, Field(ge=0, le=MOST)] = 1
@@ -57,7 +57,7 @@ class AskedThing(BaseModel):
 
 
 class AskedThings(BaseModel):
-    """The things that a model read out of a prompt; a position is relative to another of them."""
+    """The objects that a model found in a prompt; a position is relative to another of them."""
 
     things: Annotated[list[AskedThing], Field(max_length=MOST_NEEDS)]
 
@@ -74,7 +74,7 @@ class AskedThings(BaseModel):
 
 
 class AskedScene(AskedThings):
-    """All that a model read out of a prompt, with what no detector sees."""
+    """Everything a model found in a prompt, including what no detector can see."""
 
     things: Annotated[list[AskedThing], Field(min_length=1, max_length=MOST_NEEDS)]
     rest: Annotated[list[Words], Field(max_length=20)] = []
@@ -83,17 +83,17 @@ class AskedScene(AskedThings):
 def asked_by_model(
     vlm: Vlm, prompt: str, vocabulary: Sequence[str] | None, progress: Progress = SILENT
 ) -> tuple[list[Wanted], list[str]]:
-    """What a prompt wants, and what of it no detector can judge; one question.
+    """What a prompt asks for, and what of it no detector can judge; takes one question.
 
-    Raises InputError where the model fails or its answer cannot be used.
+    InputError if the model fails or its answer is unusable.
     """
     text = _TAKE_APART.format(things=question_of_things(prompt, vocabulary))
     question = Question(text, system=DATA_RULE, max_tokens=2048)
     (scene,) = ask(vlm, [question], AskedScene, progress, "verify")
     if isinstance(scene, Failure):
         raise InputError(
-            f"The vision-language model could not take the prompt apart: {scene.reason} "
-            "Write the prompt plainly (such as: two red cups left of a dog), or ask another model."
+            f"The vision-language model could not parse the prompt: {scene.reason} Write the "
+            "prompt plainly (such as: two red cups left of a dog), or ask another model."
         )
     return _wanted(scene, prompt)
 
@@ -120,7 +120,7 @@ def _wanted(scene: AskedScene, prompt: str) -> tuple[list[Wanted], list[str]]:
 
 
 def things_of(scene: AskedThings) -> tuple[list[Wanted], list[tuple[str, str]]]:
-    """The things without their positions, and (name, colour) of colours that no rule knows."""
+    """The objects without positions, and (name, colour) for colours unknown to the rules."""
     found, colours = [], []
     for thing in scene.things:
         name, colour = singular(tidy(thing.name).lower()), (thing.colour or "").lower() or None
@@ -128,7 +128,7 @@ def things_of(scene: AskedThings) -> tuple[list[Wanted], list[tuple[str, str]]]:
             colours.append((name, tidy(colour)))
             colour = None
         least = 0 if thing.how == "at most" else thing.number
-        # "at least 0" would ask for nothing: models write it for "no cats".
+        # "at least 0" asks for nothing; models write it for "no cats".
         most = None if thing.how == "at least" and thing.number else thing.number
         found.append(Wanted(name, least, most, colour))
     return found, colours

@@ -1,4 +1,4 @@
-"""The colour of a thing in a picture, by CLIP among GenEval's ten colours."""
+"""The colour of an object, by CLIP, among GenEval's ten colours."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ..verifiers.clip_score import ClipVerifier, load_clip_score
 from .rules import Detection
 from .words import COLOURS
 
-GREY = "#999999"  # replaces what is outside a mask
+GREY = "#999999"  # fills the area outside a mask
 _TEXTS = ("a photo of a {} {}", "a photo of a {}-colored {}", "a photo of a {} object")
 
 
 class ColourReader(Protocol):
-    """Says which of GenEval's colours each thing has."""
+    """Tells which of GenEval's colours each object has."""
 
     def colours(self, image: Image.Image, things: Sequence[Detection]) -> list[str]: ...
 
 
 def load_colours(source: str | Path, **options: Any) -> ClipColours:
-    """A reader with the CLIP of a folder; options are those of `load_clip_score`. GenEval uses a
-    ViT-L/14.
-    """
+    """A reader with the CLIP in a folder (`load_clip_score`); GenEval uses a ViT-L/14."""
     return ClipColours(load_clip_score(source, **options))
 
 
 class ClipColours:
-    """Zero-shot classification (GenEval's protocol): the crop of each thing, grey outside its mask,
-    against the mean of three texts for each colour.
+    """Zero-shot classification by GenEval's protocol.
+
+    Compares the crop of each object, grey outside its mask, with the mean of three texts per
+    colour.
     """
 
     def __init__(self, clip: ClipVerifier) -> None:
@@ -55,7 +55,7 @@ class ClipColours:
             return COLOURS[int((self._texts[name] @ features).argmax())]
 
     def _read(self, name: str) -> Tensor:
-        """A direction for each colour, (colours, features)."""
+        """A direction per colour, (colours, features)."""
         texts = [text.format(colour, name) for colour in COLOURS for text in _TEXTS]
         clip, device = self.clip, self.clip.placement.device
         given: Mapping[str, Tensor] = clip.tokenizer(texts, padding=True, return_tensors="pt")
@@ -66,7 +66,7 @@ class ClipColours:
 
 
 def cut_out(image: Image.Image, thing: Detection) -> Image.Image:
-    """The crop of the thing's box, at least one pixel."""
+    """The crop of the object's box, at least one pixel."""
     picture = to_rgb(image)
     if thing.mask is not None:
         grey = Image.new("RGB", picture.size, GREY)

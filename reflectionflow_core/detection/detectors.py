@@ -1,12 +1,10 @@
 """Object detectors of transformers behind one Protocol.
 
-Mask2Former, RT-DETR and D-FINE know the classes of their training, Grounding DINO and OWLv2 any
-words.
-
-They find things; `rules.py` decides what counts. A detector's `limits` are the scores above which
-its detections count. GenEval's own limits are for Mask2Former trained on COCO, whose small Swin
-version is nearest to the official detector. The limits of the others are those of their authors'
-examples and are not calibrated. torchvision is not needed.
+Mask2Former, RT-DETR and D-FINE detect the classes of their training, Grounding DINO and OWLv2 any
+words. They find objects; `rules.py` decides what counts, using the detector's `limits` (lowest
+scores). GenEval's limits are for Mask2Former trained on COCO, whose small Swin version is nearest
+to the official detector. Those of the others are from their authors' examples and not calibrated.
+torchvision is not needed.
 """
 
 from __future__ import annotations
@@ -41,18 +39,17 @@ from ..vlm.folder import load_model, resolved
 from .rules import OFFICIAL, Detection, DetectionLimits
 from .vocabulary import class_numbers
 
-MIN_SCORE = 0.05  # detections below are dropped at once
+MIN_SCORE = 0.05  # lower scores are dropped at once
 GIVE = (
-    "Give the folder of a Mask2Former, RT-DETR, D-FINE, Grounding DINO or OWLv2 as transformers "
-    "saves it"
+    "Give the folder of a Mask2Former, RT-DETR, D-FINE, Grounding DINO or OWLv2 in transformers "
+    "format"
 )
 
 
 class Detector(Protocol):
-    """Finds things of the given names in pictures.
+    """Finds objects by name. `vocabulary` lists the known names (None: any).
 
-    `vocabulary` are the names that it knows, None if it knows any word. `detect` raises InputError
-    for a name that it does not know.
+    `detect` raises InputError for unknown names.
     """
 
     limits: DetectionLimits
@@ -67,7 +64,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VisionModel:
-    """A model of transformers with its image processor and, if it reads text, its tokenizer."""
+    """A transformers model with its image processor and, if it reads text, its tokenizer."""
 
     model: Any
     image_processor: Any
@@ -89,7 +86,7 @@ Find = Callable[[VisionModel, Image, Sequence[str]], list[Detection]]
 
 
 class TransformersDetector:
-    """A Detector from a function for one picture."""
+    """A Detector built from a function for one picture."""
 
     def __init__(self, vision: VisionModel, find: Find, limits: DetectionLimits) -> None:
         self.vision, self.find, self.limits = vision, find, limits
@@ -118,16 +115,16 @@ def load_detector(
     device: str | torch.device | None = None,
     placement: Placement | None = None,
 ) -> TransformersDetector:
-    """The detector in a folder or of a hub id, by the model type in its config.json.
+    """The detector in a folder or at a hub ID, by the model type in its config.json.
 
-    Raises InputError where it is missing, damaged or not a detector.
+    InputError if it is missing, damaged or not a detector.
     """
     if dtype == "nf4":
-        raise InputError("Detectors are small and are not loaded in nf4. Choose fp32 or bf16.")
+        raise InputError("Detectors cannot be loaded in nf4. Choose fp32 or bf16.")
     folder, _ = resolved(source, GIVE)
     kind = _kind(folder)
     if kind not in DETECTORS:
-        raise InputError(f"{source} holds a {kind}, which is not a known detector. {GIVE}.")
+        raise InputError(f"{source} holds a {kind}, which is not a supported detector. {GIVE}.")
     auto, find, default_limits, reads_text = DETECTORS[kind]
     target = device_named(device)
     model = load_model(auto, source, dtype, target, give=GIVE)
@@ -163,10 +160,10 @@ def _processor(auto: Any, folder: str) -> Any:
 
 
 def mask2former(vision: VisionModel, image: Image, names: Sequence[str]) -> list[Detection]:
-    """Instances with masks, of the classes that the model was trained on.
+    """Objects with masks, of the classes of its training.
 
-    An instance's score is its class probability times the mean confidence of its mask; a box is
-    drawn around the mask, as GenEval's detector does.
+    The score is the class probability times the mean confidence of the mask; the box encloses the
+    mask, as in GenEval.
     """
     classes = class_numbers(vision.model.config.id2label, names)
     given, batch = vision.forward(image)
@@ -177,7 +174,7 @@ def mask2former(vision: VisionModel, image: Image, names: Sequence[str]) -> list
     for query, name in zip(queries.tolist(), which.tolist(), strict=True):
         logits = given.masks_queries_logits[0, query][None, None].float()
         logits = functional.interpolate(logits, seen.shape, mode="bilinear")
-        # The model sees the picture with a margin on the right and below.
+        # The picture is padded on the right and below.
         logits = logits[..., : int(seen.any(1).sum()), : int(seen.any(0).sum())]
         logits = functional.interpolate(logits, (image.height, image.width), mode="bilinear")
         found += _instance(names[int(name)], float(probs[query, name]), logits[0, 0])
@@ -185,7 +182,7 @@ def mask2former(vision: VisionModel, image: Image, names: Sequence[str]) -> list
 
 
 def _instance(name: str, probs: float, logits: Tensor) -> list[Detection]:
-    """The Detection of a mask's logits (height, width); empty where the mask is."""
+    """The Detection for a mask's logits (height, width); no detection for an empty mask."""
     mask = logits > 0
     if not mask.any():
         return []
@@ -205,7 +202,7 @@ def classes_and_boxes(vision: VisionModel, image: Image, names: Sequence[str]) -
 
 
 def grounding_dino(vision: VisionModel, image: Image, names: Sequence[str]) -> list[Detection]:
-    """Boxes for any names; a box's score for a name is the mean over the name's tokens."""
+    """Boxes for any names; the score for a name is the mean over its tokens."""
     text, tokens = _as_one_text(vision, names)
     given, _ = vision.forward(image, text)
     probs = given.logits[0].float().sigmoid()  # (queries, tokens)
@@ -222,8 +219,8 @@ def _as_one_text(
     spans = read.pop("offset_mapping")[0].tolist()
     if len(spans) > vision.model.config.max_text_len:
         raise InputError(
-            f"{len(names)} names are too many for Grounding DINO. "
-            "Ask for fewer kinds of things in one prompt."
+            f"{len(names)} names are too many for Grounding DINO. Ask for fewer kinds of objects "
+            "in one prompt."
         )
     tokens, start = [], 0
     for name in names:
@@ -244,14 +241,14 @@ def owlv2(vision: VisionModel, image: Image, names: Sequence[str]) -> list[Detec
         return_tensors="pt",
     )
     given, _ = vision.forward(image, {name: text[name] for name in ("input_ids", "attention_mask")})
-    side = max(image.size)  # the model pads the picture to a square
+    side = max(image.size)  # the picture is padded to a square
     return _boxes(names, given.logits[0].float().sigmoid(), given.pred_boxes[0], (side, side))
 
 
 def _boxes(
     names: Sequence[str], scores: Tensor, boxes: Tensor, size: tuple[int, int]
 ) -> list[Detection]:
-    """Things of (queries, names) scores and (queries, 4) boxes as centre and size, 0 to 1.
+    """Detections from scores (queries, names) and boxes (queries, 4) as centre and size, 0 to 1.
 
     Each box gets the name with the highest score.
     """

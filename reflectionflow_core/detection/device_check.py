@@ -1,13 +1,13 @@
-"""Whether a detector works on this device, checked before it may judge.
+"""Checks that a detector works on this device before it may judge.
 
-GenEval's official detector failed on some GPUs without an error: things were not found, and results
-were too low. Two checks on a few of the pictures to be judged:
+On some GPUs GenEval's official detector missed objects without an error, and results were too low.
+Two checks on a few of the pictures to be judged:
 
-1. Does the device give the answers that the same weights in fp32 give on the CPU? This is
-   independent of the pictures. It is skipped where the detector itself runs in that way.
-2. Is anything that was asked for found in at least a quarter of the pictures? With damaged weights
-   both devices may agree and find nothing. Painters of single things reach far more than a quarter;
-   pictures that really show less are refused too, at the loss of a result near zero.
+1. Does the device give the same detections as the same weights in fp32 on the CPU? Independent of
+the pictures; skipped if the detector itself runs that way. 2. Is any requested object found in at
+least a quarter of the pictures? With damaged weights both    devices may agree and find nothing.
+Models exceed a quarter by far for single objects; pictures    that really show less are rejected
+too, which loses a result near zero.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ..record import InputError
 from .examiner import Examiner
 from .rules import Detection, Task, overlap
 
-PICTURES = 12  # checked; some seconds each on a CPU
-MIN_SEEN = 0.25  # share of pictures with a detection
-MIN_AGREED = 0.9  # share of equal answers
-SAME_BOX = 0.5  # intersection over union
+PICTURES = 12  # pictures checked; some seconds each on a CPU
+MIN_SEEN = 0.25  # lowest share of pictures with a detection
+MIN_AGREED = 0.9  # lowest share of equal detections
+SAME_BOX = 0.5  # lowest intersection over union
 SAME_SCORE = 0.1
 
 TaskImage = tuple[Task, Image]
@@ -32,9 +32,8 @@ TaskImage = tuple[Task, Image]
 
 @dataclass(frozen=True, slots=True)
 class DeviceCheck:
-    """`seen` is the share of pictures with anything that was asked for, `agreed` the share of
-    answers that equal the reference's; None without a reference or without any detection.
-    """
+    """`seen`: share of pictures with a requested object; `agreed`: share of detections equal to the
+    reference's, None without a reference or without detections."""
 
     device: str
     pictures: int
@@ -48,9 +47,9 @@ def check_device(
     shown: Sequence[TaskImage],
     device: str,
 ) -> DeviceCheck:
-    """The result of the check; raises InputError for a detector that fails it.
+    """The result of the check; InputError for a detector that fails it.
 
-    `reference` builds the same examiner in fp32 on the CPU; None where `examiner` is that one.
+    `reference` builds the same examiner in fp32 on the CPU; None if `examiner` already is one.
     """
     detected = [examiner.detect(task, [image])[0] for task, image in shown]
     seen = sum(bool(_confident(examiner, things)) for things in detected) / len(shown)
@@ -73,9 +72,9 @@ def check_agreement(
     detected: Sequence[Sequence[Detection]],
     device: str,
 ) -> float | None:
-    """The share of `detected`, our detections, that the reference `theirs` gives too.
+    """The share of `detected` (our detections) that the reference `theirs` also finds.
 
-    None where neither finds anything. Raises InputError where it is too small.
+    None if neither finds anything. InputError if the share is too small.
     """
     agreed = _agreement(ours, theirs, shown, detected)
     if agreed is not None and agreed < MIN_AGREED:
@@ -88,7 +87,7 @@ def check_agreement(
 
 
 def spread(count: int, most: int = PICTURES) -> list[int]:
-    """At most `most` indices below `count`, evenly spread."""
+    """At most `most` evenly spread indices below `count`."""
     chosen = min(count, most)
     return [i * count // chosen for i in range(chosen)]
 
@@ -103,7 +102,7 @@ def _agreement(
     shown: Sequence[TaskImage],
     detected: Sequence[Sequence[Detection]],
 ) -> float | None:
-    """The share of detections, and of their colours, on which both agree; None without any."""
+    """The share of detections and of their colours on which both agree; None without any."""
     answers = [
         answer
         for (task, image), things in zip(shown, detected, strict=True)

@@ -1,4 +1,4 @@
-"""A judge of pictures: a detector, a colour reader and GenEval's rules together."""
+"""Judges pictures with a detector, a colour reader and GenEval's rules."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from .rules import Detection, DetectionLimits, Task, examine
 
 
 class Examiner:
-    """Judges pictures by a task. With a detector of transformers the figures are "GenEval's
-    protocol with another detector", not official ones.
+    """Judges pictures by a task.
+
+    With a transformers detector the results are "GenEval's protocol with another detector", not
+    official ones.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class Examiner:
     def examine(
         self, task: Task, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
-        """A verdict for each picture; raises InputError for a colour without a colour reader."""
+        """One verdict per picture; InputError for a colour without a colour reader."""
         found = self.detect(task, images, progress)
         return [
             self.judge(task, image, things) for image, things in zip(images, found, strict=True)
@@ -40,16 +42,16 @@ class Examiner:
     def detect(
         self, task: Task, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[list[Detection]]:
-        """All detections of what a task names, whatever their score."""
+        """All detections of the objects named by a task, with any score."""
         names = list(dict.fromkeys(need.name for need in (*task.include, *task.exclude)))
         return self.detector.detect(images, names, progress)
 
     def judge(self, task: Task, image: Image, things: Sequence[Detection]) -> Verdict:
-        """The verdict on a picture, from its detections."""
+        """The verdict on a picture from its detections."""
         return examine(task, things, partial(self.read_colours, image), self.limits)
 
     def read_colours(self, image: Image, things: Sequence[Detection]) -> list[str]:
-        """The colour of each thing; raises InputError without a colour reader."""
+        """The colour of each object; InputError without a colour reader."""
         if self.colours is None:
             raise InputError(
                 "The prompt asks for a colour, and no colour reader is given. Give a CLIP."

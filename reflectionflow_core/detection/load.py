@@ -1,4 +1,4 @@
-"""Builds the verifier `objects` from what names its detector."""
+"""Builds the verifier `objects` for a named detector."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .pixel_colours import PixelColours
 
 ONNX = "onnx:"
 NO_DETECTOR = (
-    "The verifier objects needs a detector. Give the folder or hub id of a Mask2Former, RT-DETR, "
-    "D-FINE, Grounding DINO or OWLv2 with --detector, or onnx:FILE."
+    "The verifier objects needs a detector. Give the folder or hub ID of a Mask2Former, "
+    "RT-DETR, D-FINE, Grounding DINO or OWLv2 with --detector, or onnx:FILE."
 )
 
 
@@ -29,10 +29,10 @@ def load_objects(
     device: str | None = None,
     vlm: Vlm | None = None,
 ) -> ObjectsVerifier:
-    """The verifier with the detector of a folder, a hub id or "onnx:FILE".
+    """The verifier with the detector in a folder, at a hub ID or in "onnx:FILE".
 
-    `colours` is the folder of a CLIP that reads colours; None lets pixels vote. An ONNX file runs
-    on the CPU. Raises InputError where something is missing or damaged.
+    `colours` is the folder of a CLIP that reads colours; None reads them from pixels. ONNX files
+    run on the CPU. InputError if something is missing or damaged.
     """
     if not detector:
         raise InputError(NO_DETECTOR)
@@ -51,7 +51,7 @@ def load_objects(
 
 
 def load_any(detector: str, device: str | None = None) -> Detector:
-    """The detector of a folder, a hub id or "onnx:FILE"; raises as `load_objects`."""
+    """The detector in a folder, at a hub ID or in "onnx:FILE"; raises as `load_objects`."""
     if is_onnx(detector):
         return load_onnx(detector.removeprefix(ONNX))
     return load_detector(detector, device=device_named(device))

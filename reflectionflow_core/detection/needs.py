@@ -1,7 +1,8 @@
-"""What a prompt needs, each need with the judge that sees it best; taken apart once for all judges.
+"""The requirements ("needs") of a prompt, each assigned to the judge that sees it best.
 
-Things, numbers, colours and places go to the detector, words in quotation marks to the OCR, all
-else to the vision-language model. What a judge cannot see it hands to the model.
+Objects, numbers, colours and places go to the detector, words in quotation marks to the OCR, and
+everything else, including what those cannot see, to the vision-language model. A prompt is parsed
+once for all judges.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ Leave out what is written in the picture: another judge reads the words in quota
 
 
 class RoutedScene(AskedThings):
-    """All that a model read out of a prompt but for its words."""
+    """Everything a model found in a prompt except its texts."""
 
     rest: Annotated[list[Requirement], Field(default_factory=list, max_length=20)]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The needs of a prompt by judge; every need is with one of them."""
+    """The needs of a prompt by judge; each need is assigned to one judge."""
 
     objects: AskedFor | None = None
     text: TextWishes = field(default_factory=TextWishes)
@@ -58,14 +59,14 @@ class Needs:
 
     @property
     def weights(self) -> tuple[int, int, int]:
-        """How many needs the judges have: objects, text, checklist."""
+        """The number of needs of the judges: objects, text, checklist."""
         things = self.objects.demands if self.objects else 0
         return things, (len(self.text.texts) or 1) if self.text else 0, len(self.checklist)
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The judges that needs are shared among; one of them may be missing."""
+    """The judges that share the needs; one of them may be missing."""
 
     objects: ObjectsVerifier | None = None
     text: TextVerifier | None = None
@@ -73,7 +74,7 @@ class Panel:
 
     @property
     def vlm(self) -> Vlm | None:
-        """The model that takes prompts apart."""
+        """The model that parses prompts."""
         if self.checklist is not None:
             return self.checklist.vlm
         return self.objects.vlm if self.objects is not None else None
@@ -87,13 +88,13 @@ class Panel:
 def needs_of(panel: Panel, prompt: str, progress: Progress) -> Needs | Failure:
     """The needs of a prompt, with at most one question to the vision-language model.
 
-    A Failure says that its server failed for now. Raises InputError for a need that no judge sees.
+    A Failure means that its server failed temporarily. InputError for a need that no judge can see.
     """
     read, handed = _texts(panel, text_wishes(prompt))
     rest = without_texts(prompt)
     written = bool(read or handed)
     if panel.objects is None:
-        assert panel.checklist is not None  # there are two judges at least
+        assert panel.checklist is not None  # there are at least two judges
         covered = written and (not rest or is_surface(_bare(rest)))
         found = [] if covered else panel.checklist.split(prompt, progress, _NO_WORDS)
         return found if isinstance(found, Failure) else Needs(None, read, _once(*handed, *found))
@@ -111,14 +112,14 @@ def needs_of(panel: Panel, prompt: str, progress: Progress) -> Needs | Failure:
 
 
 def _once(*checks: Check) -> tuple[Check, ...]:
-    """Each check once: models repeat them."""
+    """The checks without repetitions, which models produce."""
     return tuple({check.statement: check for check in checks}.values())
 
 
 def _texts(panel: Panel, wishes: TextWishes) -> tuple[TextWishes, list[Check]]:
-    """What the OCR reads, and what of it the model is asked about.
+    """The texts for the OCR, and those that the model is asked about.
 
-    Raises InputError for letters that the OCR does not know, where there is no model.
+    InputError for letters that the OCR does not know, if there is no model.
     """
     if panel.text is None:
         return TextWishes(), _asked_texts(wishes)
@@ -133,7 +134,7 @@ def _texts(panel: Panel, wishes: TextWishes) -> tuple[TextWishes, list[Check]]:
         except InputError:
             unknown.append(wanted)
     known = tuple(wanted for wanted in wishes.texts if wanted not in unknown)
-    # "No other text" means other than all of the prompt's, of which the OCR knows only some.
+    # "No other text" refers to all texts of the prompt, but the OCR knows only some.
     nothing_else = wishes.nothing_else and not unknown
     handed = TextWishes(tuple(unknown), wishes.nothing_else and not nothing_else)
     return TextWishes(known, nothing_else), _asked_texts(handed, bool(known))
@@ -164,7 +165,7 @@ def _bare(rest: str) -> str:
 def _things(
     panel: Panel, objects: ObjectsVerifier, prompt: str, rest: str, progress: Progress
 ) -> tuple[list[Wanted], list[Check]] | Failure:
-    """The things of a prompt and what else it asks for, by rules or else by the model."""
+    """The objects of a prompt and its other requirements, by rules or by the model."""
     if not rest:
         return [], []
     try:
@@ -181,20 +182,20 @@ def _things(
     if isinstance(scene, Failure):
         if scene.temporary:
             return scene
-        say_failures([scene], progress, "Taking the prompt apart", "it is asked as a whole")
+        say_failures([scene], progress, "Parsing the prompt", "it is asked as a whole")
         return [], [whole(prompt)]
     things, checks = _read(scene, prompt)
     return (things, checks) if things or checks else ([], [whole(prompt)])
 
 
 def _says_more(things: Sequence[Wanted], objects: ObjectsVerifier) -> bool:
-    """Whether a name that the detector does not know may hold one that it does: a wooden table."""
+    """Whether an unknown name may contain a known one, as "wooden table" does."""
     vocabulary = objects.detector.vocabulary
     return any(" " in thing.name and not knows(vocabulary, thing.name) for thing in things)
 
 
 def _read(scene: RoutedScene, prompt: str) -> tuple[list[Wanted], list[Check]]:
-    """What a model wrote; positions that are too many for the rules become questions."""
+    """The needs from a model's answer; positions beyond the rules become questions."""
     things, colours = things_of(scene)
     checks = [_coloured(name, colour) for name, colour in colours]
     for index, asked in enumerate(scene.things):
@@ -210,12 +211,12 @@ def _read(scene: RoutedScene, prompt: str) -> tuple[list[Wanted], list[Check]]:
 def _shared(
     things: Sequence[Wanted], objects: ObjectsVerifier, written: bool
 ) -> tuple[AskedFor | None, list[Check]]:
-    """What the detector looks for, and questions about the rest; `written` if a text is read."""
+    """Objects for the detector, and questions about the rest; `written`: a text is asked for."""
     known = [i for i, t in enumerate(things) if knows(objects.detector.vocabulary, t.name)]
     seen = [_renumbered(things[i], known) for i in known]
     try:
         asked = told_apart(seen) if seen else None
-    except NotPlainError:  # nothing tells two things of a name apart
+    except NotPlainError:  # objects with one name cannot be told apart
         known, asked = [], None
     targets = {thing.target for thing in things}
     checks = [
@@ -233,19 +234,19 @@ def _shared(
 
 
 def _renumbered(thing: Wanted, known: Sequence[int]) -> Wanted:
-    """A thing among those that a detector knows; a position relative to another is left out."""
+    """An object with its index among the known ones; drops positions relative to others."""
     if thing.target in known:
         return replace(thing, target=known.index(thing.target))
     return replace(thing, relation=None, target=None)
 
 
 def _shown_by_text(thing: Wanted) -> bool:
-    """Whether a thing is only there to be written on: whoever reads the text has seen it."""
+    """Whether an object is only there to be written on, so that its text proves its presence."""
     return is_surface(thing.name) and replace(thing, name="") == Wanted("")
 
 
 def _counted(thing: Wanted) -> Check:
-    """A question about things of one kind and colour."""
+    """A question about objects of one kind and colour."""
     noun = " ".join(filter(None, (thing.colour, thing.name)))
     if thing.most == 0:
         return _check(quantity(0, noun), f"Is the picture free of any {noun}?", f"extra {noun}")
@@ -275,7 +276,7 @@ def _check(statement: str, question: str, fault: str) -> Check:
 
 
 def _nobody(panel: Panel, things: Sequence[Wanted], checks: Sequence[Check]) -> str:
-    """One sentence about what no judge sees, and one about what to do."""
+    """A sentence about needs that no judge can see, and one about what to do."""
     objects = panel.objects
     vocabulary = objects.detector.vocabulary if objects else None
     unknown = [t.name for t in things if not knows(vocabulary, t.name) and _counted(t) in checks]

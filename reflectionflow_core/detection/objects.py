@@ -1,7 +1,7 @@
-"""The verifier `objects`: counts, colours and places by a detector and GenEval's rules.
+"""The verifier `objects`: counts, colours and places, by a detector and GenEval's rules.
 
-A prompt is taken apart once, by rules if it is plain, otherwise by a vision-language model if there
-is one. What no detector can judge (style, materials, actions) is named and not judged.
+A prompt is parsed once, by rules if it is plain, otherwise by a vision-language model if there is
+one. What no detector can judge (style, materials, actions) is named but not judged.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from .rules import (
 )
 from .vocabulary import knows, unknown_name
 
-LARGEST = 2048  # pixels of the longer side that a detector is shown; all look at fewer
-# Between pictures: a dead network's differ by less, a working one's by 0.3 on plain posters.
+LARGEST = 2048  # longest side of a picture for a detector in pixels; all use fewer
+# Difference of scores between pictures: smaller for a broken network, 0.3 for plain posters.
 SAME_SURENESS = 0.01
-SMALLEST = 16  # of the shorter side: of fewer, image processors take a side for the channels
+SMALLEST = 16  # shortest side in pixels: image processors mistake a shorter one for the channels
 
 ADVICE = (
     "Write it plainly (such as: exactly two red cups left of a dog, no cats), give a "
@@ -54,34 +54,35 @@ JOIN_TEXT = "Choose `objects+text`, which reads the words in quotation marks as 
 
 @dataclass(frozen=True, slots=True)
 class AskedFor:
-    """What a prompt asks for, and in `unjudged` what of it no detector can see.
+    """What a prompt asks for; `unjudged` is what no detector can see.
 
-    Classes in `by_colour` are told apart by their colour: a need of "red cup" is one of cups.
+    Classes in `by_colour` are split by colour: a need of "red cup" is one of cups.
     """
 
-    task: Task  # of the detector's classes
-    renamed: Task  # of classes that are told apart
+    task: Task  # classes of the detector
+    renamed: Task  # with the colour in the class name
     by_colour: frozenset[str] = frozenset()
     unjudged: tuple[str, ...] = ()
 
     @property
     def demands(self) -> int:
-        """How many needs the score is a share of."""
+        """The number of needs that the score is relative to."""
         return demands(self.renamed)
 
 
 class ObjectsVerifier:
-    """Judges by what a detector finds; `passed` and score (0 to 1) are those of GenEval's rules.
+    """Judges by detections; `passed` and the score (0 to 1) follow GenEval's rules.
 
-    `unmet` names every fault in the words that writers turn into commands, `evidence` gives the
-    boxes of faults and of what is right. `passed` is None where all that a detector can judge is
-    right, and the prompt asks for more. A number is exact unless the prompt says otherwise.
+    * `unmet` names each fault in words that writers turn into commands; `evidence` gives the boxes
+      of
+      faults and of correct objects.
+    * `passed` is None if everything a detector can judge is correct, but the prompt asks for more.
+    * A number is exact unless the prompt says otherwise.
 
-    Raises InputError, also without pictures, for a prompt that cannot be taken apart and for a
-    word that the detector does not know; and after PICTURES different pictures for a detector that
-    sees nothing in most of them and is as sure of one as of the other. `reference` builds the same
-    examiner in fp32 on the CPU, which the first pictures are compared with; None where the detector
-    itself runs so.
+    InputError, even without pictures, for a prompt that cannot be parsed or a word that the
+    detector does not know; and after PICTURES different pictures for a detector that sees nothing
+    in most of them and is equally sure of all. `reference` builds the same examiner in fp32 on the
+    CPU for comparison with the first pictures; None if the detector already runs that way.
     """
 
     calls = 0
@@ -98,7 +99,7 @@ class ObjectsVerifier:
         self._unpaid = 0  # questions asked before the first picture, which nobody was counting
         self._reference = reference
         self._asked: dict[str, AskedFor] = {}
-        self._surest: dict[bytes, float] = {}  # of the first pictures, by their digest
+        self._surest: dict[bytes, float] = {}  # scores of the first pictures, by digest
 
     @property
     def detector(self) -> Detector:
@@ -119,14 +120,14 @@ class ObjectsVerifier:
     def judge(
         self, asked: AskedFor, images: Sequence[Image.Image], progress: Progress = SILENT
     ) -> list[Verdict]:
-        """As `verify`, of what a prompt asks for, which is known already."""
+        """`verify` for requirements that are already parsed."""
         shown = [presentable(image) for image in images]
         found = self.examiner.detect(asked.task, shown, progress)
         self._guard(asked, shown, found, progress)
         return [self._verdict(asked, *pair) for pair in zip(shown, found, strict=True)]
 
     def applies_to(self, prompt: str) -> bool:
-        """Whether rules or a model can take the prompt apart into things that it knows."""
+        """Whether rules or a model can parse the prompt into objects that the detector knows."""
         if self.vlm is not None or prompt in self._asked:
             return True
         try:
@@ -165,11 +166,11 @@ class ObjectsVerifier:
         found: Sequence[Sequence[Detection]],
         progress: Progress,
     ) -> None:
-        """Raises InputError for a detector that does not work: the device's fault, or damaged."""
+        """InputError for a detector that does not work because of the device or damaged weights."""
         if any(not math.isfinite(thing.score) for things in found for thing in things):
             raise InputError(
-                "The detector answers with numbers that are not finite. Download its weights "
-                "again, or choose another number format."
+                "The detector returns numbers that are not finite. Download its weights again, "
+                "or choose another number format."
             )
         if self._reference is not None:
             reference, self._reference = self._reference(), None
@@ -181,7 +182,7 @@ class ObjectsVerifier:
                 self._check_sight(progress)
 
     def _score(self, image: Image.Image, things: Sequence[Detection]) -> float:
-        """How sure it is of the surest thing in a picture, of whatever class; 0 for nothing."""
+        """The highest score of any class in a picture; 0 if nothing was found."""
         least, names = self.examiner.limits.confidence, self.detector.vocabulary
         if not any(thing.score > least for thing in things) and names is not None:
             things = self.detector.detect([image], list(dict.fromkeys(names)))[0]
@@ -195,11 +196,10 @@ class ObjectsVerifier:
         told = f"The detector finds something in {saw} of the first {PICTURES} pictures"
         if max(scores) - min(scores) < SAME_SURENESS:
             raise InputError(
-                f"{told}, and is as sure of one picture as of the other: it does not work, or the "
-                "pictures show nothing. Look at some, then choose another detector or another "
-                "verifier."
+                f"{told}, and is equally sure of all: it does not work, or the pictures show "
+                "nothing. Look at some, then choose another detector or another verifier."
             )
-        # A wall of plain posters is no fault of the detector, which hesitates over each otherwise.
+        # Plain posters differ in score, so the detector works.
         progress.say(
             f"{told}. If they show what the prompt asks for, choose another detector or another "
             "verifier."
@@ -229,11 +229,12 @@ class ObjectsVerifier:
 
 
 def told_apart(wanted: Sequence[Wanted], unjudged: Sequence[str] = ()) -> AskedFor:
-    """The tasks for what is wanted; GenEval's rules give things of one class to every need of it.
+    """The tasks for what is wanted.
 
-    So where several needs are of one class, or a colour must not be there, things are renamed by
-    their colours: "a red cup and a blue cup" needs a "red cup" and a "blue cup". Raises
-    NotPlainError for a position between things that nothing tells apart.
+    GenEval's rules count objects of a class for every need of that class. If a class has several
+    needs, or a colour is excluded, objects are renamed by colour: "a red cup and a blue cup" needs
+    a "red cup" and a "blue cup". NotPlainError for a position between objects that cannot be told
+    apart.
     """
     task = as_task(wanted)
     counts = Counter(need.name for need in task.include)
@@ -253,7 +254,7 @@ def _renamed(need: Need, task: Task, by_colour: set[str], counts: Mapping[str, i
         return replace(need, name=f"{need.colour} {need.name}", colour=None)
     if counts[need.name] > 1 and (need.relation or _is_target(need, task)):
         raise NotPlainError(f"Nothing tells one {need.name} from the other {need.name}.")
-    # "a cup and a red cup" are two cups, one of them red.
+    # "a cup and a red cup" means two cups, one of them red.
     return replace(need, count=_total(need.name, task))
 
 
@@ -279,7 +280,7 @@ def with_colours(
     image: Image.Image,
     examiner: Examiner,
 ) -> dict[str, list[Detection]]:
-    """The detections that count, and those of classes that are told apart by colour as well."""
+    """The detections that count, with those of classes split by colour renamed."""
     found = {name: list(things) for name, things in counted.items()}
     for name in asked.by_colour & found.keys():
         things = found[name]
@@ -291,7 +292,7 @@ def with_colours(
 def texts_of(
     finding: Finding, found: Mapping[str, Sequence[Detection]], size: tuple[int, int]
 ) -> list[str]:
-    """The faults of a finding in words, with a place for each thing that is not the only one."""
+    """The faults of a finding in words, with the place of each object that is not the only one."""
     if finding.kind not in ("extra", "colour"):
         return [finding.text]
     several = finding.kind == "extra" or len(found.get(finding.need.name, ())) > 1
@@ -311,7 +312,7 @@ def evidence_of(
     size: tuple[int, int],
     doubt: float,
 ) -> list[Evidence]:
-    """The boxes of a finding; of what is missing only how sure that is, 1 - `doubt`."""
+    """The boxes of a finding; for missing objects only the confidence, 1 - `doubt`."""
     if finding.kind == "missing":
         return [Evidence(finding.text, None, round(1 - doubt, DIGITS))]
     if finding.kind == "right":
@@ -326,13 +327,13 @@ def evidence_of(
 
 
 def _doubt(finding: Finding, things: Sequence[Detection]) -> float:
-    """The best score of what a missing thing might be after all, 0 to 1."""
+    """The best score (0 to 1) of a detection that might be the missing object."""
     name = finding.need.name
     return max((t.score for t in things if name.endswith(t.name)), default=0.0)
 
 
 def presentable(image: Image.Image) -> Image.Image:
-    """The picture in RGB and in a size that every detector takes; boxes are fractions of it."""
+    """The picture in RGB and at a size that every detector accepts; boxes are fractions of it."""
     picture = image.convert("RGB")
     if max(picture.size) > LARGEST:
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
@@ -343,5 +344,5 @@ def presentable(image: Image.Image) -> Image.Image:
 def objects_verifier(
     detector: Detector, limits: DetectionLimits | None = None, vlm: Vlm | None = None
 ) -> ObjectsVerifier:
-    """The verifier with colours read from pixels, which needs no other model."""
+    """The verifier with colours read from pixels, without a further model."""
     return ObjectsVerifier(Examiner(detector, PixelColours(), limits), vlm)

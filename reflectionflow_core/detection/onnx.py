@@ -1,7 +1,7 @@
-"""Any detector in an ONNX file, by onnxruntime (the extra `detect`).
+"""Any detector in an ONNX file, with onnxruntime (the extra `detect`).
 
-Beside FILE.onnx stand the names of its classes, a line each (FILE.names, or the only *.names of the
-folder), unless the file holds them itself; FILE.json may set what else is not recognised.
+Next to FILE.onnx are its class names, one per line (FILE.names, or the only *.names of the folder),
+unless the file contains them. FILE.json may set what is not recognised automatically.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .onnx_outputs import LAYOUTS, layout_of
 from .rules import Detection, DetectionLimits
 from .vocabulary import class_numbers
 
-MIN_SCORE = 0.05  # detections below are dropped at once
-GREY = (114, 114, 114)  # around a letterboxed picture, as in YOLO's training
-DEFAULT_SIDE = 640  # where the model takes any size
+MIN_SCORE = 0.05  # lower scores are dropped at once
+GREY = (114, 114, 114)  # grey of the letterbox margin, as in YOLO's training
+DEFAULT_SIDE = 640  # input size of models that accept any size
 INSTALL = (
     "An ONNX detector needs onnxruntime. Install it with this Python: pip install onnxruntime."
 )
 
 
 class OnnxSettings(BaseModel):
-    """FILE.json beside FILE.onnx; None is what the layout of the outputs says."""
+    """FILE.json next to FILE.onnx; None means the default of the outputs' layout."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,28 +41,28 @@ class OnnxSettings(BaseModel):
     names: list[str] | None = None
     fit: Literal["squash", "letterbox"] | None = None
     channels: Literal["rgb", "bgr"] | None = None
-    scale: Annotated[float, Field(gt=0)] = 255.0  # a pixel of 0 to 255 is divided by it
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # subtracted after that
+    scale: Annotated[float, Field(gt=0)] = 255.0  # divisor for pixels of 0 to 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # subtracted afterwards
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     side: Annotated[int, Field(ge=16, le=8192)] | None = (
-        None  # of the input where the file leaves it open
+        None  # input side in pixels if the file does not fix it
     )
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
     overlap: Annotated[float, Field(gt=0, le=1)] = (
-        0.45  # from which two boxes of a class are one thing
+        0.45  # boxes of one class that overlap more are duplicates
     )
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """An onnxruntime session with what it is given."""
+    """An onnxruntime session and its input."""
 
     session: Any
     settings: OnnxSettings
-    size: tuple[int, int]  # width, height of the input
+    size: tuple[int, int]  # width and height of the input
 
     def run(self, image: Image.Image, fit: str, channels: str) -> dict[str, np.ndarray]:
-        """The outputs for one picture by name, without their first dimension."""
+        """The outputs for a picture by name, without their first dimension."""
         pixels = np.asarray(fitted(image, self.size, fit)[0], np.float32) / self.settings.scale
         pixels = (pixels - np.array(self.settings.mean)) / np.array(self.settings.std)
         pixels = pixels[..., ::-1] if channels == "bgr" else pixels
@@ -70,7 +70,7 @@ class OnnxModel:
         given: dict[str, np.ndarray] = {
             first.name: pixels.transpose(2, 0, 1)[None].astype(np.float32)
         }
-        # RT-DETR's own export asks for the size that its boxes are to be given in.
+        # RT-DETR's own export takes the size in which boxes are returned.
         given |= {other.name: np.array([self.size], np.int64) for other in others}
         outputs = zip(self.session.get_outputs(), self.session.run(None, given), strict=True)
         return {output.name: np.asarray(value)[0] for output, value in outputs}
@@ -109,13 +109,13 @@ class OnnxDetector:
             boxes, scores = self.layout.read(outputs, self.model.size, len(self.vocabulary))
         except (IndexError, KeyError, ValueError) as error:
             raise InputError(
-                f"The ONNX detector's outputs do not have the layout that is set ({error}). "
-                "Correct layout in FILE.json, or leave it out."
+                f"The ONNX detector's outputs do not have the chosen layout ({error}). Correct "
+                "`layout` in FILE.json, or remove it."
             ) from error
         return _detections(image, boxes, scores, names, classes, self._shown(image))
 
     def _shown(self, image: Image.Image) -> np.ndarray:
-        """How much of the input's width and height the picture takes, twice."""
+        """The shares of the input's width and height covered by the picture, twice."""
         shown = fitted(image, self.model.size, self.fit)[1]
         return np.tile(np.divide(shown, self.model.size), 2)
 
@@ -128,12 +128,12 @@ def _detections(
     classes: Sequence[int],
     shown: np.ndarray,
 ) -> list[Detection]:
-    """Things of the names; each box gets its likeliest class among all, as in the training."""
+    """Detections of the names; each box has its most likely class, as in training."""
     if not len(boxes) or not scores.shape[1]:
         return []
     if not np.isfinite(scores).all():
         raise InputError(
-            "The ONNX detector answers with numbers that are not finite. Download its file again."
+            "The ONNX detector returns numbers that are not finite. Download its file again."
         )
     names_of: dict[int, list[str]] = {}
     for number, name in zip(classes, names, strict=True):
@@ -152,7 +152,7 @@ def _detections(
 def fitted(
     image: Image.Image, size: tuple[int, int], fit: str
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture in `size`, and the part of it, from the top left, that it takes."""
+    """The picture at `size`, and the part of it, from the top left, that the picture covers."""
     if fit == "squash":
         return image.resize(size, Image.Resampling.BILINEAR), size
     scale = min(size[0] / image.width, size[1] / image.height)
@@ -165,7 +165,7 @@ def fitted(
 def load_onnx(file: str | Path) -> OnnxDetector:
     """The detector in FILE.onnx, on the CPU.
 
-    Raises InputError where onnxruntime, the file, its names or its layout are missing or damaged.
+    InputError if onnxruntime, the file, its class names or its layout are missing or invalid.
     """
     if find_spec("onnxruntime") is None:
         raise InputError(INSTALL)
@@ -182,12 +182,12 @@ def _session(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings are about the exporter
+    options.log_severity_level = 3  # its warnings concern the exporter
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common class of its errors
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise InputError(
-            f"{path.name} is no ONNX model that onnxruntime can read ({_first(error)}). "
+            f"{path.name} is not an ONNX model that onnxruntime can read ({_first(error)}). "
             "Download it again."
         ) from error
 
@@ -209,7 +209,7 @@ def _first(error: Exception) -> str:
 
 
 def read_settings(file: Path) -> OnnxSettings:
-    """The settings in FILE.json, the defaults without one; raises InputError for a damaged one."""
+    """The settings in FILE.json, or the defaults; InputError for an invalid file."""
     if not file.is_file():
         return OnnxSettings()
     try:
@@ -217,9 +217,9 @@ def read_settings(file: Path) -> OnnxSettings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{file} does not fit ({where}: {first['msg']}). Correct it.") from error
+        raise InputError(f"{file} is invalid ({where}: {first['msg']}). Correct it.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is no JSON ({_first(error)}). Correct it.") from error
+        raise InputError(f"{file} is not JSON ({_first(error)}). Correct it.") from error
     if settings.layout is not None and settings.layout not in LAYOUTS:
         raise InputError(
             f"{file} names the layout {settings.layout!r}. Choose one of: {', '.join(LAYOUTS)}."
@@ -228,7 +228,7 @@ def read_settings(file: Path) -> OnnxSettings:
 
 
 def files_beside(path: Path) -> list[Path]:
-    """What says, beside an ONNX file, how it is read: its settings and the names of its classes."""
+    """The files next to an ONNX file that describe it: settings and class names."""
     settings, names = path.with_suffix(".json"), _names_file(path)
     return [file for file in (settings, names) if file is not None and file.is_file()]
 
@@ -239,7 +239,7 @@ def _names_file(path: Path) -> Path | None:
 
 
 def _labels(path: Path, metadata: Mapping[str, str]) -> list[str]:
-    """The classes of a file: its own (as Ultralytics writes them), or those beside it."""
+    """The class names in the file (as written by Ultralytics), or next to it."""
     if "names" in metadata:
         try:
             names = dict(ast.literal_eval(metadata["names"]))
@@ -253,7 +253,7 @@ def _labels(path: Path, metadata: Mapping[str, str]) -> list[str]:
     if file is None:
         raise InputError(
             f"The classes of {path.name} have no names. Write them to "
-            f"{path.with_suffix('.names').name} beside it, a line each, in the order of its "
+            f"{path.with_suffix('.names').name} beside it, one per line, in the order of its "
             "training."
         )
     try:
@@ -264,7 +264,7 @@ def _labels(path: Path, metadata: Mapping[str, str]) -> list[str]:
 
 
 def _input_size(path: Path, session: Any, settings: OnnxSettings) -> tuple[int, int]:
-    """Width and height of the input; where the file leaves them open, the settings' side."""
+    """Width and height of the input; if not fixed in the file, the side in the settings."""
     shape = session.get_inputs()[0].shape
     if len(shape) != 4 or shape[1] != 3:
         raise InputError(

@@ -1,6 +1,7 @@
-"""What ONNX detectors answer, layout by layout, as boxes and scores.
+"""Converts outputs of ONNX detectors to boxes and scores.
 
-Exporters agree on no layout, so it is recognised by names and shapes; a settings file can name it.
+Exporters use different layouts, which are recognised by names and shapes; a settings file can name
+the layout.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import numpy as np
 from ..record import InputError
 
 Outputs = Mapping[str, np.ndarray]
-Found = tuple[np.ndarray, np.ndarray]  # (n, 4) left, top, right, bottom in 0 to 1; (n, classes)
+Found = tuple[
+    np.ndarray, np.ndarray
+]  # boxes (n, 4) left, top, right, bottom from 0 to 1; scores (n, classes)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLayout:
-    """How one kind of detector is given a picture, and `read`: what its answers mean.
+    """How a kind of detector takes a picture, and `read`, which converts its outputs.
 
-    `read` takes outputs without their first dimension, the input's (width, height) and the
-    number of classes. `fit` is "squash" or "letterbox"; `channels` "rgb" or "bgr".
+    `read` takes outputs without their first dimension, the input's (width, height) and the number
+    of classes. `fit` is "squash" or "letterbox"; `channels` "rgb" or "bgr".
     """
 
     read: Callable[[Outputs, tuple[int, int], int], Found]
@@ -32,7 +35,7 @@ class OutputLayout:
 def grid(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
     """FastestDet: one map (5 + classes, rows, columns) of objectness, offsets, sizes and classes.
 
-    The score is objectness to the power of 0.6 times class score to the power of 0.4.
+    The score is objectness^0.6 times class score^0.4.
     """
     del size, classes
     (cells,) = outputs.values()
@@ -52,27 +55,27 @@ def yolo(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
 
 
 def yolo_objectness(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
-    """YOLOv5 and YOLOv7: (anchors, 5 + classes), the fifth is the objectness."""
+    """YOLOv5 and YOLOv7: (anchors, 5 + classes), the fifth being objectness."""
     del classes
     (rows,) = outputs.values()
     return corners(rows[:, :4] / np.tile(size, 2)), rows[:, 4:5] * rows[:, 5:]
 
 
 def detr(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
-    """RT-DETR and D-FINE as transformers names them: logits, and boxes as centre and size."""
+    """RT-DETR and D-FINE with transformers' names: logits, and boxes as centre and size."""
     del size, classes
     return corners(outputs["pred_boxes"]), _sigmoid(outputs["logits"])
 
 
 def labelled(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
-    """RT-DETR and D-FINE as their authors export them: labels, boxes in pixels, and scores."""
+    """RT-DETR and D-FINE as exported by their authors: labels, boxes in pixels, and scores."""
     del classes
     numbers = outputs["labels"].astype(int)
     return outputs["boxes"] / np.tile(size, 2), _spread(numbers, outputs["scores"])
 
 
 def rows(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
-    """YOLOv10 and others that remove duplicates: left, top, right, bottom, score, class a row."""
+    """YOLOv10 and others without duplicates: left, top, right, bottom, score, class per row."""
     del classes
     (found,) = outputs.values()
     return found[:, :4] / np.tile(size, 2), _spread(found[:, 5].astype(int), found[:, 4])
@@ -89,7 +92,7 @@ LAYOUTS: dict[str, OutputLayout] = {
 
 
 def layout_of(outputs: Outputs, classes: int) -> str:
-    """The layout of outputs without their first dimension; raises InputError for a strange one."""
+    """The layout of outputs without their first dimension; InputError if it is not recognised."""
     if {"logits", "pred_boxes"} <= outputs.keys():
         return "detr"
     if {"labels", "boxes", "scores"} <= outputs.keys():
@@ -97,7 +100,7 @@ def layout_of(outputs: Outputs, classes: int) -> str:
     shapes = [output.shape for output in outputs.values()]
     if len(shapes) == 1:
         (shape,) = shapes
-        # Six numbers a box may be those of yolo with one or two classes as well.
+        # Six numbers per box may also be yolo with one or two classes.
         if shape[1:] == (6,) and (
             classes > 2 or _looks_like_rows(next(iter(outputs.values())), classes)
         ):
@@ -116,14 +119,14 @@ def layout_of(outputs: Outputs, classes: int) -> str:
 
 
 def _looks_like_rows(found: np.ndarray, classes: int) -> bool:
-    """Whether the last of six numbers is a class, -1 beside no box, and most boxes have edges."""
+    """Whether the last of six numbers is a class (-1: no box) and most boxes have valid edges."""
     edges = (found[:, 2:4] >= found[:, :2]).all(1)
     numbers = np.isin(found[:, 5], np.arange(-1, classes))
     return bool(numbers.all() and edges.mean() > 0.5)
 
 
 def corners(centred: np.ndarray) -> np.ndarray:
-    """(n, 4) boxes as left, top, right, bottom, from centre and size."""
+    """Boxes (n, 4) as left, top, right, bottom, from centre and size."""
     half = centred[:, 2:] / 2
     return np.concatenate([centred[:, :2] - half, centred[:, :2] + half], 1)
 
@@ -133,6 +136,6 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 def _spread(numbers: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """One column a class, with the score in that of the box's own."""
+    """One column per class, with the score in the column of the box's class."""
     count = int(numbers.max(initial=-1)) + 1
     return np.where(numbers[:, None] == np.arange(count)[None, :], scores[:, None], 0.0)

@@ -1,7 +1,7 @@
-"""The colour of a thing from its pixels, by rules: no model and no download.
+"""The colour of an object from its pixels, by rules, without a model.
 
-GenEval reads colours with a CLIP (`colours.py`), which also knows that a "red" fox is orange. The
-bounds here are ours and are not calibrated on photographs.
+GenEval reads colours with CLIP (`colours.py`), which also knows that a "red" fox is orange. These
+limits are our own and not calibrated on photographs.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from PIL import Image
 from .rules import Detection
 
 UNSURE = "no clear colour"
-MIN_SHARE = 0.3  # of the thing's pixels that must agree
-SIDE = 96  # pixels that a crop is reduced to
-# Where each hue ends, in degrees; red goes around.
+MIN_SHARE = 0.3  # share of the object's pixels that must agree
+SIDE = 96  # side in pixels to which a crop is reduced
+# The end of each hue in degrees; red wraps around.
 _ENDS = np.array([15, 42, 68, 165, 255, 310, 340, 361])
 _NAMES = np.array(["red", "orange", "yellow", "green", "blue", "purple", "pink", "red"])
 
 
 class PixelColours:
-    """A ColourReader that lets the pixels of a thing vote; UNSURE where too few agree.
+    """A ColourReader in which the pixels of an object vote; UNSURE if too few agree.
 
-    Without a mask the pixels of the ellipse within the box vote. What is grey has no vote.
+    Without a mask, the pixels of the ellipse in the box vote. Grey pixels do not vote.
     """
 
     def colours(self, image: Image.Image, things: Sequence[Detection]) -> list[str]:
@@ -58,7 +58,7 @@ def _voted(crop: np.ndarray, inside: np.ndarray) -> str:
 
 
 def pixel_names(pixels: np.ndarray) -> np.ndarray:
-    """The colour of each pixel, (n, 3) of 0 to 1; "" for grey."""
+    """The colour of each pixel of (n, 3) from 0 to 1; "" for grey."""
     high, low = pixels.max(1), pixels.min(1)
     spread = np.maximum(high - low, 1e-6)
     red, green, blue = pixels.T

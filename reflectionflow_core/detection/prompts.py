@@ -1,8 +1,8 @@
-"""Plain prompts taken apart into what a detector can look for, by rules and without a model.
+"""Parses plain prompts into requirements for a detector, by rules and without a model.
 
-A plain prompt names things with numbers and colours, says what is not there, and where one thing
-is: "a photo of exactly two red cups left of a dog, and no cats". Anything else is no plain prompt:
-what would be skipped silently could be wrong in the picture.
+A plain prompt names objects with numbers and colours, excluded objects, and relative positions: "a
+photo of exactly two red cups left of a dog, and no cats". Other prompts are rejected, because a
+part that is skipped silently could be wrong in the picture.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from dataclasses import dataclass, replace
 
 from ..record import InputError
 from .rules import Need, Task
-from .words import COLOURS, NUMBERS, singular
+from .words import COLOURS, NUMBERS, PAIRED, singular
 
-MOST = 15  # of one thing; the rules count 16
+MOST = 15  # most objects of one kind; the rules count 16
 MOST_NEEDS = 20
 
 _LEAD = re.compile(
     r"(?:an? |the )?(?:photo|picture|image|photograph|snapshot) (?:of|showing) |"
     r"there (?:is|are) |show(?:ing)? "
 )
-_SPLIT = re.compile(r"\s*[,;]\s*(?:and |but |with )?|\s+(?:and|but|with)\s+")
+_SPLIT = re.compile(r"\s*(?:[,;]|[.!](?=\s))\s*(?:and |but |with )?|\s+(?:and|but|with|&)\s+")
 _RELATION = re.compile(
     r"(?P<first>.+?)(?: (?:is|are|stands?|standing|sits?|sitting|lies|lying|placed))?"
+    r"(?: (?:directly|immediately|slightly|right|just|far))?"
     r" (?:(?:on |to )?the )?(?P<relation>(?:left|right)(?: side)? of|above|over|below|beneath|"
     r"underneath|under) (?P<second>.+)"
 )
 _WAYS = {"over": "above", "beneath": "below", "underneath": "below", "under": "below"}
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 _EXACT = ("exactly", "precisely", "only", "just")
-_BOUNDS = {  # words before a number: (how the number is meant, what is added to it)
+_BOUNDS = {  # words before a number: (meaning of the number, what is added to it)
     **dict.fromkeys(_EXACT, ("exactly", 0)),
     **dict.fromkeys(("at least", "no fewer than", "no less than", "minimum"), ("at least", 0)),
     **dict.fromkeys(("at most", "no more than", "up to"), ("at most", 0)),
@@ -42,14 +43,18 @@ _BOUND = re.compile(rf"({'|'.join(_BOUNDS)}) (.+)")
 _NUMBERS = {word: number for number, word in enumerate(NUMBERS) if number}
 _NUMBERS |= {"eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15}
 _WORD = re.compile(r"[a-z][a-z'-]*")
-# Words that say more than a thing's name does.
+# Words that cannot be part of an object's name.
 _NOT_IN_NAMES = """
-    a about across against all along another any are around as at background be being behind beneath
-    beside between both bottom by corner down during each every few for foreground from front has
-    have he her his hold holds in inside into is it its left like lots many middle near neither next
-    nor not of off on onto or other others our out outside over pair right scene several she side
-    some style that the their them they this through to top toward towards under underwater up
-    upside wear wears where which while who within without zero
+    a about across against all almost along and another any approximately are around as at
+    background be being behind beneath beside between both bottom but by corner down during each
+    every exactly few fewer for foreground from front has have he her his hold holds in inside into
+    is it its left less like lots many middle more multiple near nearly neither next no nor not
+    numerous of off on one ones only onto or other others our out outside over pair right roughly
+    scene several she side some style that the their them these they this those through to together
+    top toward towards under underwater up upper upside various wear wears where which while who
+    with within without zero
+    half dozen dozens sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy
+    eighty ninety hundred hundreds thousand thousands million first second third fourth fifth
 """
 _NO_NAME = frozenset(_NOT_IN_NAMES.split())
 _NOUNS_IN_ING = {"building", "ceiling", "earring", "king", "ring", "string", "swing", "wing"}
@@ -57,9 +62,9 @@ _NOUNS_IN_ING = {"building", "ceiling", "earring", "king", "ring", "string", "sw
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Things of one kind that a prompt names: at least `least`, at most `most` (None: any number).
+    """Objects of one kind named by a prompt: at least `least`, at most `most` (None: any number).
 
-    `relation` is their position relative to the things at index `target` of the same list.
+    `relation` is their position relative to the objects at index `target` of the same list.
     """
 
     name: str
@@ -71,27 +76,37 @@ class Wanted:
 
 
 class NotPlainError(InputError):
-    """The rules cannot take the prompt apart."""
+    """The rules cannot parse the prompt."""
 
 
 def wanted_by(prompt: str) -> list[Wanted]:
-    """What a plain prompt asks for; raises NotPlainError, with what the rules cannot read."""
+    """What a plain prompt asks for; NotPlainError names what the rules cannot parse."""
     text = " ".join(prompt.lower().replace("\u2019", "'").split()).strip(" .!")
     text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
-    text = re.sub(r"\bwithout (?:any )?", "with no ", text)
+    text = re.sub(r"\bwithout (?:any )?", "with no ", text).removeprefix("with ")
     found: list[Wanted] = []
+    before = ""
     for chunk in filter(None, _SPLIT.split(text)):
-        for part in _each_no(_LEAD.sub("", chunk) if _LEAD.match(chunk) else chunk):
+        words = _LEAD.sub("", chunk) if _LEAD.match(chunk) else chunk
+        if _forbids(before) and _is_bare(words):
+            raise NotPlainError(f"Whether the word no is meant for {words!r:.80} too is not clear.")
+        for part in _each_no(words):
             _add_chunk(found, part, prompt)
+        before = words
     if not found:
-        raise NotPlainError("The prompt names no thing. Say in words what should be there.")
+        raise NotPlainError("The prompt names no object. Say in words what should be there.")
     return found
 
 
 def _each_no(chunk: str) -> list[str]:
-    """ "no dogs" and "no cows" of "no dogs or cows"; an "or" elsewhere is for no rule to choose."""
+    """ "no dogs" and "no cows" for "no dogs or cows"; any other "or" is beyond the rules."""
     things = re.split(r" n?or (?:no )?", chunk.removeprefix("no ")) if _forbids(chunk) else ()
     return [f"no {thing}" for thing in things] or [chunk]
+
+
+def _is_bare(words: str) -> bool:
+    """Whether it has neither a number nor an article, as the "cars" of "no people and cars"."""
+    return not (_forbids(words) or _BOUND.fullmatch(words)) and _quantity(words)[2] == words
 
 
 def _forbids(words: str) -> bool:
@@ -107,14 +122,12 @@ def _add_chunk(found: list[Wanted], chunk: str, prompt: str) -> None:
     second = _index(found, _named_things(match["second"]), match["second"])
     first = _index(found, _named_things(match["first"]), match["first"])
     if not found[first].least:
-        raise NotPlainError(
-            f"The rules know no position of things that may be missing: {chunk!r:.80}."
-        )
+        raise NotPlainError(f"The rules cannot place objects that may be missing: {chunk!r:.80}.")
     place(found, first, _WAYS.get(way, way), second, prompt)
 
 
 def _index(found: list[Wanted], thing: Wanted, words: str) -> int:
-    """Where a thing stands in the list: "the dog" may be one that was named before."""
+    """The object's index in the list: "the dog" may have been named before."""
     if words.startswith("the "):
         for index, known in enumerate(found):
             if known.name == thing.name and thing.colour in (None, known.colour):
@@ -124,7 +137,7 @@ def _index(found: list[Wanted], thing: Wanted, words: str) -> int:
 
 
 def place(found: list[Wanted], first: int, relation: str, second: int, prompt: str) -> None:
-    """Gives the position to whichever of the two is named later, as the rules need it."""
+    """Gives the position to the one of the two that was named later, as the rules require."""
     if first < second:
         first, relation, second = second, _OPPOSITE[relation], first
     if found[first].relation is not None or first == second or not found[second].least:
@@ -151,7 +164,7 @@ def _named_things(words: str) -> Wanted:
 
 
 def _number(words: str) -> tuple[int | None, str]:
-    """The number that a phrase begins with, and the rest of it."""
+    """The number at the start of a phrase, and the rest."""
     first, _, rest = words.partition(" ")
     if first.isascii() and first.isdigit():
         return int(first), rest
@@ -161,22 +174,24 @@ def _number(words: str) -> tuple[int | None, str]:
 
 
 def _noun_phrase(words: str) -> Wanted:
-    """A number or an article, colours, and a name: "two red cups", "the dog", "cups"."""
+    """A number or article, colours, and a name: "two red cups", "the dog", "cups"."""
     least, most, rest = _quantity(words)
     parts = rest.split()
     colour = None
     if len(parts) > 1 and parts[0] in COLOURS:
         colour, parts = parts[0], parts[1:]
     noun = " ".join(parts)
-    bare = noun in COLOURS and noun != "orange"  # "an orange" is a fruit
+    bare = noun in COLOURS and noun != "orange"  # "an orange" is the fruit
     wrong = parts if bare else [part for part in parts if not _is_name(part)]
     if not noun or wrong or len(parts) > 3:
         raise NotPlainError(f"The rules cannot take {words!r:.80} apart" + _because(wrong))
-    name = singular(noun)
+    name = noun if noun in PAIRED else singular(noun)
     if least is None:
-        least = 1 if name == noun else 2  # "dogs" are several
+        least = 1 if name == noun else 2  # "dogs" means several
     if least > MOST or (most or 0) > MOST:
-        raise InputError(f"{words!r:.80} is more than a detector counts. Ask for at most {MOST}.")
+        raise InputError(
+            f"{words!r:.80} is more than a detector can count. Ask for at most {MOST}."
+        )
     return Wanted(name, least, most, colour)
 
 
@@ -185,7 +200,10 @@ def _because(wrong: Sequence[str]) -> str:
 
 
 def _quantity(words: str) -> tuple[int | None, int | None, str]:
-    """Least and most of a phrase and the rest of it; least None where nothing says a number."""
+    """Lowest and highest number in a phrase, and the rest; None if it has no number."""
+    pair = words.removeprefix("a pair of ")
+    if pair in PAIRED:
+        return 1, None, pair
     for article, least, most in (("a single ", 1, 1), ("a pair of ", 2, 2), ("some ", None, None)):
         if words.startswith(article):
             return least, most, words.removeprefix(article)
@@ -205,13 +223,13 @@ def _is_name(word: str) -> bool:
 
 
 def as_task(wanted: Sequence[Wanted]) -> Task:
-    """The needs as GenEval's rules read them; a number is exact unless the prompt says otherwise.
+    """The requirements in the form of GenEval's rules; numbers are exact unless stated otherwise.
 
-    Things of one name in several colours are told apart by colour: see `objects.py`, which renames
-    them. Raises NotPlainError for a position between things that nothing tells apart.
+    Objects with one name but several colours are told apart by colour: `objects.py` renames them.
+    NotPlainError for a position between objects that cannot be told apart.
     """
     include, exclude = [], []
-    numbers: dict[int, int] = {}  # from the place in `wanted` to the one in `include`
+    numbers: dict[int, int] = {}  # index in `wanted` to index in `include`
     for index, thing in enumerate(wanted):
         if thing.most is not None:
             exclude.append(Need(thing.name, thing.most + 1, thing.colour))

@@ -1,4 +1,4 @@
-"""Several judges as one, by need: every need of a prompt is judged once, by who sees it best."""
+"""Several judges as one: each need of a prompt is judged once, by the judge that sees it best."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from ..vlm.interface import Failure
 from .needs import Needs, Panel, needs_of
 from .objects import ObjectsVerifier
 
-Column = tuple[str, int, Sequence[Verdict | None]]  # a judge, its needs, None where nobody asked
+Column = tuple[str, int, Sequence[Verdict | None]]  # judge, its needs; None if it was not asked
 
 
 class RoutedVerifier:
-    """Judges with `objects`, `text` and `checklist` together, two of them at least.
+    """Judges with at least two of `objects`, `text` and `checklist` together.
 
-    The detector judges things, numbers, colours and places, the OCR words in quotation marks, the
-    vision-language model all else and what the others cannot see. The prompt is taken apart once,
-    by rules if it is plain, otherwise by one question. The model is asked only about pictures in
-    which the others, which cost no calls, find no fault.
+    The detector judges objects, numbers, colours and places; the OCR quoted texts; the
+    vision-language model everything else. The prompt is parsed once, by rules if it is plain,
+    otherwise by one question. The model is only asked about pictures in which the others, which
+    cost no calls, find no fault.
 
-    The score is the share of needs that are met, 0 to 1: the judges' scores, weighted by how many
-    needs each has. Needs that nobody was asked about count as unmet, so a picture with a fault
-    scores below one without that the model has seen. A picture passes if all judges pass it;
-    `aspects`, `unmet` and `evidence` are those of all. A picture that one of them could not judge
-    is not judged.
+    * Score: 0 to 1, the judges' scores weighted by their numbers of needs. Needs that were not
+      judged
+      count as unmet.
+    * `passed`: all judges pass the picture. `aspects`, `unmet` and `evidence` are those of all.
+    * A picture is not judged if one of the judges could not judge it.
 
-    Raises InputError, also without pictures, for a need that no judge sees.
+    InputError, even without pictures, for a need that no judge can see.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RoutedVerifier:
     ) -> None:
         self.panel = Panel(objects, text, checklist)
         if sum(judge is not None for judge in (objects, text, checklist)) < 2:
-            raise InputError("Needs are shared among two judges at least. Give another one.")
+            raise InputError("Needs are shared by at least two judges. Add another one.")
         self.calls = checklist.calls if checklist else 0
         self._needs: dict[str, Needs] = {}
         self._unpaid = 0  # questions asked before the first picture, which nobody was counting
@@ -111,7 +111,7 @@ class RoutedVerifier:
         free: Sequence[Column],
         progress: Progress,
     ) -> Column:
-        """The model's verdicts on the pictures in which nobody has found a fault."""
+        """The model's verdicts on the pictures in which the others found no fault."""
         assert self.panel.checklist is not None
         chosen = [
             index
@@ -130,7 +130,7 @@ def _found_fault(verdict: Verdict | None) -> bool:
 
 
 def _joined(columns: Sequence[Column], row: int) -> Verdict:
-    """The verdict on one picture."""
+    """The combined verdict on one picture."""
     rows = [(name, weight, verdicts[row]) for name, weight, verdicts in columns]
     given = [(name, weight, verdict) for name, weight, verdict in rows if verdict is not None]
     aspects = _aspects([verdict for _, _, verdict in given])

@@ -1,7 +1,7 @@
-"""GenEval's rules (Ghosh et al., 2023): detections in a picture against what a prompt asks for.
+"""GenEval's rules (Ghosh et al., 2023): compare detections with what a prompt asks for.
 
-It knows neither detector nor colour classifier. The wording of `unmet` is what
-`writers/template.py` turns into edits.
+Independent of detector and colour classifier. `writers/template.py` relies on the wording of
+`unmet`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from ..record import Verdict
 from .words import quantity
 
-MIN_OFFSET = 0.1  # of both things' sizes together; a smaller offset is no position
-MIN_COMPONENT = 0.5  # of the offset's length that must lie in a direction
+MIN_OFFSET = 0.1  # relative to both sizes together; smaller offsets are not a position
+MIN_COMPONENT = 0.5  # share of the offset that must lie in a direction
 RELATIONS = ("left of", "right of", "above", "below")
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """A thing that a detector found; `score` is 0 to 1, `mask` (height, width) of bool or None."""
+    """A detected object; `score` is 0 to 1, `mask` (height, width) bool or None."""
 
     name: str
     score: float
@@ -44,7 +44,7 @@ class DetectionLimits:
     confidence: float = 0.3
     counting: float = 0.9
     max_overlap: float = 1.0
-    max_objects: int = 16  # of one class, by score
+    max_objects: int = 16  # objects per class, by score
 
 
 OFFICIAL = DetectionLimits()
@@ -52,9 +52,9 @@ OFFICIAL = DetectionLimits()
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`count` things of a class, with an optional colour and position.
+    """`count` objects of a class, with an optional colour and position.
 
-    `relation` is their position relative to the things of the earlier need at index `target`.
+    `relation` is their position relative to the objects of the earlier need at index `target`.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a prompt asks for. Of each need in `exclude` there must be fewer than `count`.
+    """What a prompt asks for. For each need in `exclude` there must be fewer than `count` objects.
 
-    `tag` is GenEval's kind of task; "counting" requires higher scores of the detector.
+    `tag` is GenEval's kind of task; "counting" requires higher scores.
     """
 
     tag: str
@@ -82,9 +82,9 @@ ReadColours = Callable[[Sequence[Detection]], Sequence[str]]  # the colour of ea
 def counted_detections(
     task: Task, detections: Sequence[Detection], limits: DetectionLimits = OFFICIAL
 ) -> dict[str, list[Detection]]:
-    """The detections that count, by class and in order of score, ties in the detector's order.
+    """The detections that count, by class and in order of score; ties in the detector's order.
 
-    As in the official program, `max_objects` of a class are taken before duplicates are removed.
+    As in the official program, `max_objects` per class are taken before duplicates are removed.
     """
     least = limits.counting if task.tag == "counting" else limits.confidence
     found: dict[str, list[Detection]] = {}
@@ -102,7 +102,7 @@ def counted_detections(
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
+    """The intersection over union of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     both = max(width, 0.0) * max(height, 0.0)
@@ -132,12 +132,12 @@ def examine(
     colouring: ReadColours,
     limits: DetectionLimits = OFFICIAL,
 ) -> Verdict:
-    """Whether a picture shows what is asked, by GenEval's rules, and what is wrong with it.
+    """Whether a picture shows what is asked, by GenEval's rules, and what is wrong.
 
-    `passed` is GenEval's own answer. The score is the share of demands that are met, 0 to 1: a
-    class with its number, a colour, a position and an exclusion are one demand each. One that is
-    partly met counts by how much: two of three things, one of two red, one too many where two are
-    allowed. `colouring` is called for needs with a colour only.
+    `passed` is GenEval's result. The score is the share of demands that are met, 0 to 1: a class
+    with its number, a colour, a position and an exclusion are one demand each. A partly met one
+    counts partly: two of three objects, one of two red ones, one too many where two are allowed.
+    `colouring` is only called for needs with a colour.
     """
     found = counted_detections(task, detections, limits)
     faults = [finding for finding in findings(task, found, colouring) if finding.text]
@@ -147,10 +147,10 @@ def examine(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the rules say of one need: a fault in words, or "" where all is right.
+    """The rules' result for one need: a fault in words, or "".
 
-    `things` are those that it is about, none for what is missing; `lost` is how many demands are
-    not met, and parts of them. `kind` is "right", "missing", "colour", "position" or "extra".
+    `things` are the objects concerned; `lost` is the number of unmet demands, including fractions.
+    `kind` is "right", "missing", "colour", "position" or "extra".
     """
 
     kind: str
@@ -168,7 +168,7 @@ def share_met(task: Task, faults: Sequence[Finding]) -> float:
 
 
 def demands(task: Task) -> int:
-    """How many demands a task makes: see `examine`."""
+    """The number of a task's demands, see `examine`."""
     return sum(map(_demands, task.include)) + len(task.exclude)
 
 
@@ -179,9 +179,9 @@ def _demands(need: Need) -> int:
 def findings(
     task: Task, found: Mapping[str, Sequence[Detection]], colouring: ReadColours
 ) -> list[Finding]:
-    """What is right and wrong with the detections that count, need by need."""
+    """The result for each need from the detections that count."""
     said: list[Finding] = []
-    groups: list[Sequence[Detection]] = []  # the things of each need so far, empty if too few
+    groups: list[Sequence[Detection]] = []  # objects of each need so far, empty if too few
     for need in task.include:
         things = found.get(need.name, [])[: need.count]
         wrong = _wrong(need, things, task.include, groups, colouring)
@@ -205,10 +205,10 @@ def _wrong(
     groups: Sequence[Sequence[Detection]],
     colouring: ReadColours,
 ) -> list[Finding]:
-    """What is wrong with the things found for a need.
+    """What is wrong with the objects found for a need.
 
-    GenEval does not check the position of a thing of the wrong colour. It is checked here, so that
-    every fault is named; whether the picture passes is the same.
+    GenEval does not check the position of an object of the wrong colour. It is checked here, so
+    that every fault is named; whether the picture passes does not change.
     """
     relation, target = need.relation, need.target
     others = groups[target] if relation and target is not None else ()
@@ -217,7 +217,7 @@ def _wrong(
         noun = " ".join(filter(None, (need.colour, need.name)))
         missing = need.count - len(things)
         text = f"missing {quantity(missing, noun)}{beside if others else ''}"
-        # What is missing has no colour and no position either.
+        # Missing objects have no colour or position.
         return [Finding("missing", need, (), text, _demands(need) * missing / need.count)]
     wrong = []
     colours = colouring(things) if need.colour else ()
@@ -235,6 +235,6 @@ def _wrong(
 
 
 def seen(found: Mapping[str, Sequence[Detection]]) -> str:
-    """What counts, in a sentence."""
+    """What counts, as a sentence."""
     names = ", ".join(quantity(len(things), name) for name, things in found.items() if things)
     return f"The picture shows: {names or 'nothing that was asked about'}."

@@ -1,4 +1,4 @@
-"""The names of things that a detector knows, and the other names that people have for them."""
+"""The names of objects that a detector knows, and their synonyms."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from ..record import InputError
 from .words import singular
 
-# Names of one thing in GenEval, in COCO's editions and in speech. None is wider than another:
-# "woman" is not here, since a detector of persons cannot tell one.
+# Names of one object in GenEval, in COCO's editions and in speech. None is wider than another:
+# "woman" is missing, since a person detector cannot recognise one.
 _SAME = (
     ("airplane", "aeroplane", "plane"),
     ("motorcycle", "motorbike"),
@@ -30,7 +30,7 @@ _SAME = (
 
 
 def plain(name: str) -> str:
-    """A name without spaces and capitals: datasets write "pottedplant"."""
+    """A name without spaces and capitals; data sets write "pottedplant"."""
     return "".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
@@ -38,7 +38,7 @@ _OTHERS = {plain(name): [plain(other) for other in group] for group in _SAME for
 
 
 def class_numbers(labels: Mapping[int, str], names: Sequence[str]) -> list[int]:
-    """The class number of each name; raises InputError for a class that is not among `labels`."""
+    """The class number of each name; InputError for a name that is not among `labels`."""
     known = _known(labels)
     numbers = [_number(known, name) for name in names]
     for name, number in zip(names, numbers, strict=True):
@@ -53,7 +53,7 @@ def knows(labels: Sequence[str] | None, name: str) -> bool:
 
 
 def _known(labels: Mapping[int, str]) -> dict[str, int]:
-    """The class numbers by name; a plural label has its singular, as in prompts, for another."""
+    """The class numbers by name; plural labels are also known by their singular."""
     named = [(label.lower(), int(number)) for number, label in labels.items()]
     alone = {plain(singular(label)): number for label, number in named}
     return alone | {plain(label): number for label, number in named}
@@ -65,11 +65,11 @@ def _number(known: Mapping[str, int], name: str) -> int | None:
 
 
 def unknown_name(name: str, labels: Collection[str]) -> str:
-    """What to tell of a name that a detector of these labels does not know."""
+    """The message for a name that a detector with these labels does not know."""
     words = {plain(label): label for label in labels}
     near = difflib.get_close_matches(plain(name), words, n=1, cutoff=0.75)
-    hint = f" The nearest name that it knows is {words[near[0]]!r}." if near else ""
+    hint = f" The nearest known name is {words[near[0]]!r}." if near else ""
     return (
-        f"{name!r:.80} is not among what this detector knows.{hint} Choose a detector with an open "
+        f"The detector does not know {name!r:.80}.{hint} Choose one with an open "
         "vocabulary (Grounding DINO, OWLv2), or the verifier `checklist`."
     )

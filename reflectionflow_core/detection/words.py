@@ -22,16 +22,18 @@ _PLURALS = {
     **{"leaf": "leaves", "loaf": "loaves", "thief": "thieves", "hoof": "hooves"},
     **{"scarf": "scarves", "dwarf": "dwarves", "knife": "knives", "wife": "wives"},
 }
-_SAME_PLURAL = """
-    sheep deer fish moose series species scissors skis jeans pants trousers shorts tights leggings
-    sunglasses eyeglasses goggles binoculars headphones earphones pajamas pyjamas pliers tweezers
-    clothes
+# A pair of these is one thing.
+_PAIRED = """
+    scissors skis jeans pants trousers shorts tights leggings sunglasses eyeglasses goggles
+    binoculars headphones earphones pajamas pyjamas pliers tweezers
 """
-_PLURALS |= {word: word for word in _SAME_PLURAL.split()}
+PAIRED = tuple(_PAIRED.split())
+_SAME_PLURAL = ("sheep", "deer", "fish", "moose", "series", "species", "clothes", *PAIRED)
+_PLURALS |= {word: word for word in _SAME_PLURAL}
 
 
 def quantity(count: int, noun: str) -> str:
-    """A number of things in words: "a red cup", "an apple", "two wine glasses"."""
+    """A number of objects in words: "a red cup", "an apple", "two wine glasses"."""
     if count != 1:
         word = NUMBERS[count] if count < len(NUMBERS) else str(count)
         return f"{word} {plural(noun)}"
@@ -39,7 +41,7 @@ def quantity(count: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of an English noun, such as those that detectors know."""
+    """The plural of an English noun, such as a detector's class."""
     before, space, last = noun.rpartition(" ")
     if last in _PLURALS:
         last = _PLURALS[last]
@@ -52,7 +54,7 @@ def plural(noun: str) -> str:
     return f"{before}{space}{last}"
 
 
-# Singulars that no rule finds: other plurals, with an e before the s, and what ends in s or men.
+# Exceptions from the rules: words with an e before the s, or ending in s or men.
 _IN_E = """
     cookie movie zombie brownie selfie hoodie smoothie genie collie rookie pixie prairie magpie
     hippie budgie bowtie necktie auntie goalie beanie sweetie calorie talkie veggie birdie
@@ -67,12 +69,12 @@ _SINGULARS = {
     **{word: word for word in (*_IN_S, "ramen", "omen", "specimen", "abdomen", "cyclamen")},
     **{plural: word for word, plural in _PLURALS.items()},
 }
-# The last parts of words, as in bookshelves and policewomen.
+# Last parts of words, as in bookshelves and policewomen.
 _PARTS = ("women", "men", "children", "people", "shelves", "wolves", "leaves", "knives", "scarves")
 
 
 def singular(noun: str) -> str:
-    """The singular of an English noun in the plural; a singular stays as it is."""
+    """The singular of an English plural; a singular is unchanged."""
     before, space, last = noun.rpartition(" ")
     return f"{before}{space}{_singular(last)}"
 

@@ -1,4 +1,4 @@
-"""One budget allocated over many prompts, simulated from recorded searches.
+"""Simulates one budget shared by many prompts, from recorded searches.
 
 A shorter search is the beginning of a longer one, so the results of smaller budgets are known.
 """
@@ -18,7 +18,7 @@ from .trial import Outcome
 
 
 class RecordedSearch:
-    """The search of one prompt, replayed from its outcome, round by round."""
+    """A recorded search of one prompt, replayed round by round."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome, self.seen = outcome, 0
@@ -39,17 +39,16 @@ class RecordedSearch:
 
 
 def portfolio_allocation(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
-    """Whether each prompt's best picture is right, (n,), when a portfolio allocates `total`
-    pictures.
-    """
+    """Whether each prompt's best picture is correct, (n,), for a portfolio of `total` pictures."""
     searches = [RecordedSearch(outcome) for outcome in outcomes]
     deque(portfolio(searches, Budget(images=total)), maxlen=0)
     return np.array([search.outcome.success(search.seen) for search in searches])
 
 
 def equal_allocation(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
-    """The same with an equal share for every prompt, the remainder to the first ones. What a
-    search that stopped early leaves is lost.
+    """The same with an equal share per prompt; the first prompts get the remainder.
+
+    Pictures that a search leaves unused because it stopped early are not reallocated.
     """
     each, remainder = divmod(total, len(outcomes))
     return np.array([o.success(each + (i < remainder)) for i, o in enumerate(outcomes)])

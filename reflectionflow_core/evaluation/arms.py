@@ -1,4 +1,4 @@
-"""The arms of a study: the search settings that are compared, and controls without one part."""
+"""The arms of a study: the compared search settings, and controls that lack one part."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ..verifiers.noisy import NoisyVerifier
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One configuration of a study.
+    """One configuration of a study; results are always measured by the exact verifier.
 
-    `error` is the share of verdicts that the search's verifier and inspector invert; `judge` is the
-    verifier by name (`erring_rates`), and with `known` the search knows its errors. Results are
-    always measured by the exact verifier. Arms with equal `dice` start from equal noise. `planner`
-    is that of a search in stages; `steps` overrides the diffusion steps of a picture.
+    * `error`: share of verdicts that the search's verifier and inspector invert.
+    * `judge`: the verifier by name (`erring_rates`); with `known` the search knows its error rates.
+    * `dice`: arms with equal values start from the same noise.
+    * `planner`: the planner of a staged search.
+    * `steps`: overrides the diffusion steps per picture.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Arm:
 
 
 class MuteWriter:
-    """Writes empty reflections: the corrector sees the picture only."""
+    """Writes empty reflections, so that the corrector sees the picture only."""
 
     calls = 0
 
@@ -55,7 +56,7 @@ def _mute(actors: Actors) -> Actors:
 
 
 def _blind(actors: Actors) -> Actors:
-    """A corrector that paints from the reflection, without the parent's picture."""
+    """Actors whose corrector gets the reflection but not the parent's picture."""
     from ..flux.painter import FluxGenerator
     from ..flux.text import Text, training_text
 
@@ -65,7 +66,7 @@ def _blind(actors: Actors) -> Actors:
 
     flux = actors.generator
     if not isinstance(flux, FluxGenerator):
-        raise InputError("This control needs a FLUX. Choose another control.")
+        raise InputError("This control needs a FLUX model. Choose another control.")
     return replace(actors, corrector=BlindCorrector(flux.flux, flux.sampling))
 
 
@@ -76,12 +77,14 @@ def _dense(actors: Actors) -> Actors:
 
 
 def _longer(actors: Actors, steps: int) -> Actors:
-    """Painters with another number of steps per picture."""
+    """Painters with this number of steps per picture."""
     from ..flux.painter import FluxCorrector, FluxGenerator
 
     generator, corrector = actors.generator, actors.corrector
     if not isinstance(generator, FluxGenerator) or not isinstance(corrector, FluxCorrector):
-        raise InputError("This study needs a FLUX, whose steps can be set. Choose another study.")
+        raise InputError(
+            "This study needs a FLUX model, whose steps can be set. Choose another study."
+        )
     sampling = replace(generator.sampling, steps=steps)
     return replace(
         actors,
@@ -101,7 +104,7 @@ CONTROLS: dict[str, Callable[[Actors], Actors]] = {
 
 
 def prepared(arm: Arm, prompt: str) -> SearchSettings:
-    """The arm's settings, with the plan or thought that is written before a prompt's search."""
+    """The arm's settings, with the plan or thought written before the search of this prompt."""
     if strategy_named(arm.settings.strategy).in_stages:
         planner = build(PLANNERS, "planner", arm.planner, ActorChoice())
         return replace(arm.settings, stages=planner.plan(prompt).stages)
@@ -111,7 +114,7 @@ def prepared(arm: Arm, prompt: str) -> SearchSettings:
 
 
 def actors_of(arm: Arm, actors: Actors, seed: int) -> Actors:
-    """The actors of an arm: `actors` with its errors, its steps and its control."""
+    """The actors of an arm: `actors` changed by its errors, steps and control."""
     actors = replace(actors, inspector=ExactInspector())
     if arm.steps is not None:
         actors = _longer(actors, arm.steps)

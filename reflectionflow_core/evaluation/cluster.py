@@ -1,4 +1,4 @@
-"""Workers as Ray actors: on one machine with several GPUs, or on many machines."""
+"""Workers as Ray actors, on one machine with several GPUs or on many machines."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from .work import Build, Item, Traced, Value, traced
 
 LOCAL = "local"
 PACKAGE = Path(__file__).parents[1]
-QUEUED_PER_WORKER = 2  # items handed to each actor, so that it never waits for the next
-RESTARTS = 3  # of an actor whose machine was lost
+QUEUED_PER_WORKER = 2  # items queued per actor, so that it is never idle
+RESTARTS = 3  # restarts of an actor whose machine was lost
 STORE_BYTES = 5 * 10**8  # of a local Ray; items are at most single pictures
 
 
 class RayWorker:
-    """An actor. It loads with its first item, so that errors of loading come back as a result."""
+    """An actor, built at its first item, so that errors of loading are returned as a result."""
 
     def __init__(self, build: Build[Any, Any]) -> None:
         self.build, self.work = build, None
 
     def __call__(self, item: Any) -> Traced[Any] | InputError | UnjudgedError:
-        """The item's result, or a user's error; Ray would wrap one that is raised."""
+        """The item's result, or a user error as a value: Ray would wrap a raised exception."""
         try:
             self.work = self.work or self.build()
             return traced(self.work, item)
         except (InputError, UnjudgedError) as error:
             return error
 
-    answer = __call__  # Ray calls methods of actors by name
+    answer = __call__  # called by name by Ray
 
 
 def run_on_ray(
     items: Iterable[Item], build: Build[Item, Value], address: str, count: int | None
 ) -> Iterator[Traced[Value]]:
-    """The result of each item, by `count` actors of the Ray cluster at `address`.
+    """The result of each item, computed by `count` actors on the Ray cluster at `address`.
 
     See `WorkerPool` for a count of None and the address "local".
     """
@@ -72,8 +72,8 @@ def _result(ray: Any, finished: Any) -> Traced[Any]:
         answer = ray.get(finished)
     except (ray.exceptions.ActorDiedError, ray.exceptions.ActorUnavailableError) as error:
         raise InputError(
-            "A worker of the Ray cluster was lost too often. Look into the cluster's log; the same "
-            "command continues with what is missing."
+            "A worker of the Ray cluster was lost too often. See the cluster's log, then repeat "
+            "the command to continue."
         ) from error
     if isinstance(answer, InputError | UnjudgedError):
         raise answer
@@ -108,43 +108,43 @@ def _session(ray: Any, address: str, count: int | None) -> Iterator[None]:
 
 @contextmanager
 def starting_ray() -> Iterator[None]:
-    """Explains what Ray raises, of no type of its own, where it cannot start on this machine."""
+    """A context that explains errors of Ray when it cannot start; they have no common type."""
     try:
         yield
     except Exception as error:
         raise InputError(
-            f"Ray did not start here ({error}). Close programs that keep this machine busy and try "
-            "again, or start it with `ray start --head` and give its address."
+            f"Ray did not start on this machine ({error}). Close programs that keep this machine "
+            "busy and try again, or start it with `ray start --head` and give its address."
         ) from error
 
 
 def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     try:
         _check_reachable(address)
-        # The other machines have no copy of this package.
+        # Other machines do not have this package.
         ray.init(address=address, runtime_env={"py_modules": [str(PACKAGE)]}, **quiet)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"There is no Ray at {address} ({error}). Start it with `ray start --head` and give "
-            "the address that it names, or --ray local; where Ray asks for its token, set "
+            f"No Ray cluster at {address} ({error}). Start one with `ray start --head` and give "
+            "the address it prints, or --ray local. If Ray asks for a token, set "
             "RAY_AUTH_MODE=token."
         ) from error
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself would wait for minutes for an address without a server."""
+    """Fails fast if nothing answers at the address; Ray would wait for minutes."""
     host, _, port = address.rpartition("/")[2].partition(":")
     if port.isdecimal():  # not "auto"
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _resources_per_worker(ray: Any) -> dict[str, float]:
-    """A GPU for each actor where the cluster has GPUs, else a core."""
+    """A GPU per actor if the cluster has GPUs, otherwise a CPU core."""
     return {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0}
 
 
 def _worker_count(ray: Any, address: str, count: int | None, options: dict[str, float]) -> int:
-    """How many actors to start; Ray would wait for ever for resources that do not exist."""
+    """The number of actors to start. InputError if there is no room: Ray would wait forever."""
     resources = ray.cluster_resources()
     kind = "GPU" if options["num_gpus"] else "CPU"
     most = int(min(resources.get("CPU", 0), resources.get(kind, 0)))

@@ -1,7 +1,7 @@
 """Whether one evaluation is better than another, prompt by prompt.
 
-Two finished files are compared in what they both measured: an arm of the shapes at the largest
-budget that both have, or the rows of another benchmark. Pairs are equal prompts.
+Compares what both finished files measured: an arm of the shapes world at the largest common budget,
+or the rows of another benchmark. Results of equal prompts form pairs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .statistics import LEVEL, WORTHWHILE, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
 FORMATS = (1, 2)
-# What reading a record raises whose fields are missing or hold something else.
+# Raised when fields of a record are missing or invalid.
 WRONG = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError)
 NO_OTHERS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a file measured: for every row a number for each prompt, (n,).
+    """The results in a file: for each row, one number per prompt (n,).
 
     `tasks` are the prompts' kinds; a row in `by_task` is the mean of their means.
     """
@@ -46,7 +46,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much better B is than A in one row; `p` has Holm's correction over all rows."""
+    """How much better B is than A in one row; `p` is Holm-corrected over all rows."""
 
     row: str
     gain: Gain
@@ -61,7 +61,7 @@ class Comparison:
             return f"{self.row}: {better} is better by {abs(found.mean):.3f} {turned}, {self._p}."
         if not self.gain.differing:
             return f"{self.row}: none of {self.gain.prompts} pairs differs."
-        more = f"; to show {WORTHWHILE:g} takes about {self.gain.needed:,} prompts"
+        more = f"; detecting {WORTHWHILE:g} needs about {self.gain.needed:,} prompts"
         return (
             f"{self.row}: no significant difference, B minus A is {found.mean:+.3f} {interval} "
             f"over {counted(self.gain.prompts, 'prompt')}, {self._p}{more}."
@@ -78,8 +78,9 @@ Reader = Callable[[Mapping[str, Any]], Measured]
 def compare(
     a: Path, b: Path, budget: int | None = None, readers: Mapping[str, Reader] = NO_OTHERS
 ) -> tuple[list[Comparison], list[str]]:
-    """The comparisons of all common rows, and notes for the reader; `readers` are those of the
-    other benchmarks by name. Raises InputError where pairs would mean nothing.
+    """The comparisons of all common rows, and notes for the reader.
+
+    `readers` read the other benchmarks, by name. InputError if the pairs would be meaningless.
     """
     readers = {"shapes": _shapes, **readers}
     records = read_evaluation(a), read_evaluation(b)
@@ -111,11 +112,13 @@ def _compared(
 
 
 def read_evaluation(file: Path) -> dict[str, Any]:
-    """Reads a finished evaluation, which may be packed with gzip."""
+    """Reads a finished evaluation, possibly compressed with gzip."""
     if not file.is_file():
-        raise InputError(f"There is no file {file}. Give the --out file of a finished evaluation.")
+        raise InputError(
+            f"File {file} does not exist. Give the --out file of a finished evaluation."
+        )
     if file.suffix == ".part":
-        raise InputError(f"{file} is not finished. Give the command that made it once more.")
+        raise InputError(f"{file} is not finished. Repeat the command that made it.")
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         record = parse_json(data)
@@ -127,14 +130,14 @@ def read_evaluation(file: Path) -> dict[str, Any]:
         ) from error
     if not known:
         raise InputError(
-            f"{file} has format {record['format']}, which this version does not know. Evaluate "
-            "again, or compare with the version that wrote it."
+            f"{file} has format {record['format']}, which this version cannot read. Evaluate "
+            "again, or use the version that wrote it."
         )
     return record
 
 
 def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reader]) -> Measured:
-    benchmark = record.get("benchmark", "shapes")  # format 1 had no other
+    benchmark = record.get("benchmark", "shapes")  # the only benchmark of format 1
     if not isinstance(benchmark, str) or benchmark not in readers:
         raise InputError(
             f"{file} is of an unknown benchmark {benchmark!r}. Give one of {', '.join(readers)}."
@@ -149,7 +152,7 @@ def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reade
 
 
 def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None) -> Measured:
-    """The rows are arms at `budgets`, by default at their largest."""
+    """Rows: the arms at `budgets`, by default at their largest."""
     prompts, arms = record["questions"], _pictures_by_arm(record)
     budgets = arms if budgets is None else budgets
     outcomes: dict[str, dict[int, Outcome]] = {name: {} for name in arms}
@@ -173,7 +176,7 @@ def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None)
 
 
 def _budgets(records: Sequence[Mapping[str, Any]], budget: int | None) -> dict[str, int]:
-    """For each common arm the largest budget of both, or `budget` where both reach it."""
+    """For each common arm, the largest common budget, or `budget` if both reach it."""
     ours, theirs = map(_pictures_by_arm, records)
     common = {name: min(most, theirs[name]) for name, most in ours.items() if name in theirs}
     if not common:
@@ -196,7 +199,7 @@ def _pictures_by_arm(record: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _pictures(settings: Mapping[str, Any]) -> int:
-    """How many pictures a search paints at most."""
+    """The largest number of pictures that a search paints."""
     width, drafts = settings["width"], settings["drafts"]
     most = (width if drafts is None else drafts) + width * settings["depth"]
     return min(most, settings["budget"]["images"] or most)
@@ -205,8 +208,8 @@ def _pictures(settings: Mapping[str, Any]) -> int:
 def _check(ours: Measured, theirs: Measured) -> None:
     if ours.benchmark != theirs.benchmark:
         raise InputError(
-            f"One file is of {ours.benchmark}, the other of {theirs.benchmark}. "
-            "Give two of the same benchmark."
+            f"One file is of {ours.benchmark}, the other of {theirs.benchmark}. Compare files of "
+            "one benchmark."
         )
     if list(ours.prompts) != list(theirs.prompts):
         unmatched = len(set(ours.prompts) ^ set(theirs.prompts))
@@ -217,8 +220,8 @@ def _check(ours: Measured, theirs: Measured) -> None:
         )
     if ours.judge != theirs.judge:
         raise InputError(
-            "The files have different judges, so a difference could come from them. "
-            "Judge both with the same weights."
+            "The files have different judges, which could cause a difference. Judge both with "
+            "the same weights."
         )
 
 

@@ -21,7 +21,7 @@ from .trial import Outcome, Trial, read_outcome, summed_cost, trial_runner
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is evaluated. `about` says what the numbers describe: model, weights, versions."""
+    """What is evaluated. `about` describes model, weights and versions."""
 
     study: str
     arms: Sequence[Arm]
@@ -53,7 +53,7 @@ class Evaluation:
 
 
 class Results:
-    """The outcomes of an evaluation by arm; complete when every prompt has one."""
+    """The outcomes of an evaluation by arm; complete if every prompt has one."""
 
     def __init__(self, evaluation: Evaluation, lines: Sequence[dict[str, Any]]) -> None:
         self.evaluation, self.lines = evaluation, lines
@@ -65,12 +65,12 @@ class Results:
 
     @property
     def cost(self) -> dict[str, Any]:
-        """The cost of all searches; see `trial.summed_cost`."""
+        """The cost of all searches, see `trial.summed_cost`."""
         return summed_cost((line["total"], line["trace"]) for line in self.lines)
 
     @property
     def unjudged_text(self) -> str:
-        """How many pictures the verifiers could not judge; "" if they could judge all."""
+        """How many pictures the verifiers could not judge; "" if none."""
         scores = [score for line in self.lines for score in line["scores"]]
         failed = scores.count(None)
         if not failed:
@@ -78,7 +78,7 @@ class Results:
         return f"{failed:,} of {len(scores):,} pictures could not be judged; none was chosen."
 
     def of(self, arms: Iterable[str]) -> Results:
-        """The results of some arms only, in their order."""
+        """The results of these arms, in this order."""
         chosen = copy(self)
         chosen.by_arm = {arm: self.by_arm[arm] for arm in arms}
         return chosen
@@ -89,25 +89,29 @@ class Results:
         return [outcomes[i] for i in range(len(outcomes))]
 
     def success(self, arm: str, budget: float, unit: str = "images") -> np.ndarray:
-        """Whether each prompt's best picture within `budget` is right, (n,) bool; `unit` is a field
-        of trial.Spent.
+        """Whether each prompt's best picture within `budget` is correct, (n,) bool.
+
+        `unit` is a field of trial.Spent.
         """
         return np.array([outcome.success(budget, unit) for outcome in self.in_order(arm)])
 
     def atoms_met(self, arm: str, budget: float) -> np.ndarray | None:
-        """The share of its atoms (0 to 1) that each prompt's best picture within `budget` pictures
-        shows, (n,); None where the records do not say it."""
+        """The share (0 to 1) of its atoms that each prompt's best picture shows, (n,), within
+        `budget` pictures.
+
+        None if the records lack it.
+        """
         outcomes = self.in_order(arm)
         if not all(outcome.met for outcome in outcomes):
             return None
         return np.array([outcome.atoms_met(budget) for outcome in outcomes])
 
     def spent(self, arm: str, unit: str) -> np.ndarray:
-        """What the whole search of each prompt spent, (n,); `unit` is a field of trial.Spent."""
+        """The cost of the whole search of each prompt, (n,); `unit` is a field of trial.Spent."""
         return np.array([float(getattr(o.total, unit)) for o in self.in_order(arm)])
 
     def share_right(self, arm: str) -> np.ndarray:
-        """The share of right pictures of each prompt, (n,)."""
+        """The share of correct pictures of each prompt, (n,)."""
         return np.array([np.mean(outcome.right) for outcome in self.in_order(arm)])
 
     @property
@@ -118,7 +122,7 @@ class Results:
 def evaluate(
     evaluation: Evaluation, file: Path, build: Callable[[], Actors], pool: WorkerPool
 ) -> Iterator[int]:
-    """Runs the missing trials and yields how many are done after each; FILE.part keeps them."""
+    """Runs the missing trials, saving each to FILE.part; yields the number done after each."""
     journal = evaluation.journal(file)
     known = {(outcome.arm, outcome.index) for outcome in journal.lines(read_outcome)}
     missing = [t for t in evaluation.trials if (t.arm.name, t.index) not in known]

@@ -1,7 +1,7 @@
-"""An evaluation on disk while it runs: FILE.part holds a header, then one line a result.
+"""A running evaluation on disk: FILE.part has a header, then one line per result.
 
-A killed evaluation resumes after the last line. At the end FILE holds everything and FILE.part is
-removed. This module does not know what a line means.
+A killed evaluation continues after the last line. At the end FILE has everything, and FILE.part is
+removed. This module does not interpret the lines.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .pool import WorkerPool, run_all
 from .work import Build, Item, trace_record
 
 Line = TypeVar("Line")
-FORMAT = 2  # 1 had no costs
+FORMAT = 2  # format 1 has no costs
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of an evaluation that writes `file` at its end; `settings` become the header."""
+    """The journal of an evaluation that writes `file` at its end; `settings` are the header."""
 
     file: Path
     settings: Mapping[str, Any]
@@ -35,15 +35,15 @@ class Journal:
 
     @property
     def header(self) -> dict[str, Any]:
-        """The header, as it is read back from JSON."""
+        """The header as read back from JSON."""
         return json.loads(json.dumps({"format": FORMAT, **self.settings}))
 
     def lines(self, read: Callable[[dict[str, Any]], Line]) -> list[Line]:
-        """Every complete line, converted by `read`; creates FILE.part if there is none."""
+        """All complete lines, converted by `read`; creates FILE.part if it does not exist."""
         if not self.part.exists():
             self._begin()
         whole, _, torn = self.part.read_bytes().rpartition(b"\n")
-        if torn:  # what a killed process was writing
+        if torn:  # an incomplete line of a killed process
             files.truncate(self.part, len(whole) + 1)
         try:
             header, *lines = [parse_json(line) for line in whole.split(b"\n")]
@@ -57,7 +57,9 @@ class Journal:
                 f"{self.part} was written by another version of ReflectionFlow. "
                 "Finish it with that version, or delete it."
             )
-        if header != self.header and not done:  # started with a wrong option, and nothing done
+        if (
+            header != self.header and not done
+        ):  # without results it may have been started by mistake
             self._begin()
         elif header != self.header:
             raise InputError(
@@ -78,8 +80,9 @@ class Journal:
         pool: WorkerPool,
         as_line: Callable[[Any], dict[str, Any]] = asdict,
     ) -> Iterator[int]:
-        """Appends the result of each item with its trace, and yields how many there are after each;
-        `known` are those of an earlier run.
+        """Appends the result of each item with its trace; yields the number of results after each.
+
+        `known` are results of an earlier run.
         """
         yield known
         for count, result in enumerate(run_all(items, build, pool), start=known + 1):
@@ -90,18 +93,18 @@ class Journal:
         files.append(self.part, json.dumps(line).encode() + b"\n")
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Writes the header and `record` into FILE, and removes FILE.part."""
+        """Writes the header and `record` to FILE and removes FILE.part."""
         files.replace_file(self.file, json.dumps({**self.header, **record}).encode() + b"\n")
         self.part.unlink()
 
 
 def recorded_seed(file: Path) -> int | None:
-    """The seed of what writes `file` and was begun or finished before; None if there is none."""
+    """The seed in an unfinished or finished `file`; None if there is none."""
     for known in (part_of(file), file):
         try:
             seed = parse_json(known.read_bytes().partition(b"\n")[0])["seed"]
         except (OSError, ValueError, TypeError, KeyError):
-            continue  # not there; a damaged one is refused by whoever reads it whole
+            continue  # missing; damaged files are reported when they are read completely
         if isinstance(seed, int):
             return seed
     return None

@@ -34,13 +34,13 @@ class Section:
     """The results of one study or benchmark."""
 
     title: str
-    about: str  # a sentence
+    about: str  # one sentence
     tables: Sequence[Table]
     plot: bytes | None = None
 
 
 def results_page(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
-    """A self-contained page: the plots are embedded. `notes` are sentences about the figures."""
+    """A self-contained page with embedded plots; `notes` are sentences about the figures."""
     paragraphs = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
     body = "\n".join(map(_section, sections))
     return (
@@ -74,7 +74,7 @@ def _table(table: Table) -> str:
 
 
 def _scrolling(label: str, content: str) -> str:
-    """What may be wider than a small screen, by keyboard too."""
+    """Wide content that scrolls on small screens, also by keyboard."""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
         f"{content}</div>"

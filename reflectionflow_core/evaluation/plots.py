@@ -1,4 +1,4 @@
-"""Tables of shares as plots, each a PNG."""
+"""Plots of tables of shares, as PNG."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..record import InputError
 from .tables import Table
 
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
-THIN, WIDER, MOST_INSIDE = 1.6, 2.6, 4  # points of a line, and more for each that runs inside it
-NEAR = 0.006  # of a share; nearer lines are drawn over each other
-MAX_BANDS = 4  # the intervals of more lines hide each other
+THIN, WIDER, MOST_INSIDE = 1.6, 2.6, 4  # points of a line, and extra width per line drawn inside it
+NEAR = 0.006  # difference in share below which lines overlap
+MAX_BANDS = 4  # with more lines, intervals would hide each other
 COLOURS = (
     *("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f"),
     *("#6d4c8f", "#22262b", "#1b8a8a", "#d46fa0", "#8fb03a"),
@@ -21,10 +21,10 @@ COLOURS = (
 
 
 def scaling_curve(table: Table, title: str) -> bytes:
-    """One line per row over the table's budgets on a logarithmic axis, with intervals for few rows.
+    """One line per row over the budgets (logarithmic axis), with intervals if there are few rows.
 
-    The part of a row's name before the first comma gives the colour, the rest the dashes. Lines
-    that run together are drawn one inside the other, the first the widest.
+    The part of a row's name before the first comma decides its colour, the rest its dashes.
+    Overlapping lines are drawn inside each other, the first one widest.
     """
     few = len(table.rows) <= MAX_BANDS
     figure, axes = _figure(7.2 if few else 9.6, title)
@@ -50,9 +50,9 @@ def scaling_curve(table: Table, title: str) -> bytes:
 
 
 def line_widths(lines: Sequence[Sequence[float | None]]) -> list[float]:
-    """Points of width for each line of shares; one that others run along is wider than they are.
+    """The width in points of each line; overlapped lines are wider.
 
-    Lines run together where two neighbouring points, or all of shorter lines, are NEAR each other.
+    Lines overlap if two neighbouring points, or all points of shorter lines, are NEAR each other.
     """
     over = [sum(_meet(line, other) for other in lines[i + 1 :]) for i, line in enumerate(lines)]
     return [THIN + WIDER * min(count, MOST_INSIDE) for count in over]
@@ -67,7 +67,7 @@ def _meet(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
 
 
 def bar_chart(table: Table, title: str) -> bytes:
-    """One group of bars per row and one bar per column, each with its interval."""
+    """One group of bars per row and one bar per column, with intervals."""
     figure, axes = _figure(7.2, title)
     width = 0.8 / len(table.columns)
     for number, column in enumerate(table.columns):
@@ -87,7 +87,7 @@ def bar_chart(table: Table, title: str) -> bytes:
 
 
 def _figure(width: float, title: str) -> tuple[Any, Any]:
-    """A figure of shares of prompts, and its axes."""
+    """A figure for shares of prompts, and its axes."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -110,5 +110,5 @@ def _png(figure: Any) -> bytes:
 
 
 def _each(names: Sequence[str], styles: Sequence[Any]) -> dict[str, Any]:
-    """A style for every distinct name, in the order given; styles repeat when they run out."""
+    """A style for every distinct name, in the given order; styles repeat if there are too few."""
     return dict(zip(dict.fromkeys(names), cycle(styles), strict=False))

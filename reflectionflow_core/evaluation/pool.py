@@ -1,6 +1,6 @@
-"""Runs a function over many items on every core, or on all machines of a Ray cluster.
+"""Runs a function on many items, on all cores or on all machines of a Ray cluster.
 
-Each worker loads what the function needs once. Results come back in any order, each with its trace.
+Each worker loads what the function needs once. Results are returned in any order, with traces.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from .cluster import run_on_ray
 from .work import Build, Item, Traced, Value, Work, traced
 
-QUEUED_PER_WORKER = 8  # items that wait for each process, so that it is never idle
+QUEUED_PER_WORKER = 8  # items queued per process, so that it is never idle
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
     """`count` processes on this machine, or `count` Ray actors on the cluster at address `ray`.
 
-    A count of None is one per core, or one per GPU of a cluster that has GPUs. The address "local"
+    A count of None means one per core, or one per GPU if the cluster has GPUs. The address "local"
     starts Ray on this machine.
     """
 
@@ -36,12 +36,12 @@ class WorkerPool:
 def run_all(
     items: Iterable[Item], build: Build[Item, Value], pool: WorkerPool
 ) -> Iterator[Traced[Value]]:
-    """The result of each item; `build` makes the function once in every worker."""
+    """The result of each item; `build` makes the function once in each worker."""
     if pool.ray is not None:
         yield from run_on_ray(items, build, pool.ray, pool.count)
     elif pool.count == 1:
         work = None
-        for item in items:  # without items nothing is loaded
+        for item in items:  # avoids loading without items
             work = work or build()
             yield traced(work, item)
     else:
@@ -74,9 +74,9 @@ def _run_in_processes(
 
 @contextmanager
 def _single_threaded_children() -> Iterator[None]:
-    """Several torch threads in each of several busy processes are slower than one."""
+    """A context in which child processes use one torch thread each, which is faster together."""
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by a new process as it starts
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by new processes
     try:
         yield
     finally:
@@ -86,7 +86,7 @@ def _single_threaded_children() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-_BUILDS: list[Build[Any, Any]] = []  # of this process
+_BUILDS: list[Build[Any, Any]] = []  # this process keeps its own
 _WORKS: list[Work[Any, Any]] = []
 
 
@@ -96,13 +96,13 @@ def _start_worker(build: Build[Any, Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Without this a worker outlives a killed parent, with its models in memory."""
+    """Ends a worker when its parent is killed; otherwise it would keep its models in memory."""
     if parent := parent_process():
         parent.join()
         os._exit(1)
 
 
 def _work(item: Any) -> Traced[Any]:
-    if not _WORKS:  # not in the initializer, whose errors are lost
+    if not _WORKS:  # not in the initializer: its errors would be lost
         _WORKS.append(_BUILDS[0]())
     return traced(_WORKS[0], item)

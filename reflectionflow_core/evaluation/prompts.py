@@ -1,4 +1,4 @@
-"""Held-out prompts of the miniature, equally many of each family."""
+"""Held-out prompts of the miniature, the same number for each family."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..miniature.prompts import FAMILIES, parse, prompts
 from ..record import InputError
 
-MAX_PER_FAMILY = 100_000  # all are held in memory
+MAX_PER_FAMILY = 100_000  # all are kept in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ def held_out(
         raise InputError(f"No family of prompts is given. Choose among: {', '.join(FAMILIES)}.")
     if per_family > MAX_PER_FAMILY:
         raise InputError(
-            f"{per_family:,} prompts of a family are too many. "
-            f"Ask for at most {MAX_PER_FAMILY:,} of each family."
+            f"{per_family:,} prompts per family are too many. Choose at most {MAX_PER_FAMILY:,} "
+            "per family."
         )
     for family in families:
         if family not in FAMILIES:

@@ -1,4 +1,4 @@
-"""Finishes an evaluation: its file, its page and its text, with their provenance."""
+"""Finishes an evaluation: its file, page and text, with their provenance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .journal import Journal
 from .page import Section, results_page
 from .tables import markdown
 
-MEMORY = {"resident": "memory", "cuda": "GPU memory"}  # whose peaks are known
+MEMORY = {"resident": "memory", "cuda": "GPU memory"}  # names of memory peaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ def publish(
     origin: Origin,
     record: Mapping[str, Any],
 ) -> str:
-    """Writes the journal's file and its page, and returns the sections as markdown, then the notes.
+    """Writes the journal's file and page; returns the sections as Markdown, followed by the notes.
 
-    `record` is what the file holds beside the header and the provenance.
+    `record` is added to the file, besides the header and the provenance.
     """
     provenance = provenance_of(origin)
     page = results_page(title, [*notes, *in_sentences(provenance)], sections)
@@ -53,7 +53,7 @@ def _section_text(section: Section) -> str:
 
 
 def provenance_of(origin: Origin) -> dict[str, Any]:
-    """What a number must be printed with."""
+    """Facts that must accompany published numbers."""
     return {
         "command": origin.command,
         "date": time.strftime("%Y-%m-%d"),
@@ -66,7 +66,7 @@ def provenance_of(origin: Origin) -> dict[str, Any]:
 
 
 def in_sentences(known: Mapping[str, Any]) -> list[str]:
-    """A provenance as sentences for a page."""
+    """The provenance as sentences for a page."""
     libraries = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
     painting = known.get("painting")
     return [
@@ -79,7 +79,7 @@ def in_sentences(known: Mapping[str, Any]) -> list[str]:
 
 
 def _cost(cost: Mapping[str, Any]) -> str:
-    """Counts, seconds of work, devices and peaks of memory in words."""
+    """Counts, seconds, devices and memory peaks as text."""
     spent = [
         f"{cost[name]:,} {name.replace('_', ' ')}"
         for name in ("pictures", "diffusion_steps", "vlm_calls")

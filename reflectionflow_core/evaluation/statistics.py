@@ -1,6 +1,6 @@
-"""Shares, means and paired differences with 95 % intervals; the units are prompts.
+"""Shares, means and paired differences with 95 % intervals over prompts.
 
-Pictures of one prompt are correlated, so a bootstrap resamples prompts, never pictures.
+Pictures of one prompt are correlated, so the bootstrap resamples prompts, never pictures.
 """
 
 from __future__ import annotations
@@ -31,31 +31,29 @@ class Estimate:
 
 
 def share(right: np.ndarray) -> Estimate:
-    """The share of right prompts (n,) bool, with Wilson's interval, which is valid at 0 and 1."""
+    """The share of correct prompts (n,) bool, with Wilson's interval, also valid at 0 and 1."""
     return _wilson(float(right.mean()), int(right.sum()), len(right))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """How much larger the share of `ours` is, both (n,) bool, by a paired bootstrap over prompts
-    with a fixed seed.
-    """
+    """The share of `ours` minus that of `theirs`, (n,) bool each; paired bootstrap, fixed seed."""
     return mean(ours.astype(float) - theirs)
 
 
 def mean(values: np.ndarray) -> Estimate:
-    """The mean of one number per prompt, (n,)."""
+    """The mean of one number per prompt (n,)."""
     return task_mean(values, np.ones(len(values)), np.zeros(len(values)))
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """The sum of `ours` as a share of the sum of `theirs`, one number per prompt each, (n,)."""
+    """The sum of `ours` divided by the sum of `theirs`, one number per prompt each (n,)."""
     return task_mean(ours, theirs, np.zeros(len(ours)))
 
 
 def mean_share(right: np.ndarray, of: np.ndarray, tasks: np.ndarray) -> Estimate:
-    """The mean over tasks of the share of right pictures: `right` of `of` per prompt, (n,).
+    """The mean over tasks of the share of correct pictures: `right` of `of` per prompt, (n,).
 
-    Where all resamples agree, for example all right, the interval is Wilson's for n prompts.
+    If all resamples agree, for example all are correct, the interval is Wilson's for n prompts.
     """
     found = task_mean(right, of, tasks)
     if found.low < found.high:
@@ -64,7 +62,7 @@ def mean_share(right: np.ndarray, of: np.ndarray, tasks: np.ndarray) -> Estimate
 
 
 def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estimate:
-    """The mean over tasks of sum(parts) / sum(wholes), all (n,), one entry per prompt.
+    """The mean over tasks of sum(parts) / sum(wholes), both (n,) with one entry per prompt.
 
     The bootstrap resamples the prompts within each task.
     """
@@ -80,11 +78,11 @@ def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estim
 
 
 def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Estimate:
-    """The budget at which `ours` reaches the final success rate of `theirs`, divided by the budget
-    at which `theirs` reaches it, with a bootstrap over prompts.
+    """The budget at which `ours` reaches the final success rate of `theirs`, relative to that of
+    `theirs`.
 
-    Both are (n, budgets) bool: right within that budget. A rate that is never reached counts as
-    reached at the largest budget.
+    Both are (n, budgets) bool: correct within that budget. The interval is a bootstrap over
+    prompts. A rate that is never reached counts as reached at the largest budget.
     """
     count = len(ours)
     rng = np.random.default_rng(0)
@@ -102,9 +100,9 @@ def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Est
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much larger one mean is than another of the same prompts, with a two-sided p value.
+    """The difference of two means over the same prompts, with a two-sided p value.
 
-    `differing` of the `prompts` pairs differ. At that rate, `needed` prompts would show a gain of
+    `differing` of the `prompts` pairs differ. At that rate, `needed` prompts would detect a gain of
     WORTHWHILE with probability POWER.
     """
 
@@ -118,20 +116,19 @@ class Gain:
 def gain(gained: np.ndarray, tasks: np.ndarray) -> Gain:
     """The mean over tasks of each prompt's gain (n,).
 
-    p is that of a sign-flip permutation test; for prompts that are right or wrong it is McNemar's
-    test.
+    p is from a sign-flip permutation test, which is McNemar's test for correct/wrong outcomes.
     """
     members = {task: int((tasks == task).sum()) for task in tasks.tolist()}
     weights = np.array([1 / members[task] for task in tasks.tolist()]) / len(members)
     estimate = task_mean(gained, np.ones(len(gained)), tasks)
-    # The spread if the true gain were 0, so that `needed` is an overestimate.
+    # The spread for a true gain of 0, which overestimates `needed`.
     spread = float(np.sqrt(np.square(gained * weights).sum() * len(gained)))
     p, differing = _sign_flips(gained * weights), int(np.count_nonzero(gained))
     return Gain(estimate, p, len(gained), differing, prompts_needed(spread))
 
 
 def _sign_flips(parts: np.ndarray) -> float:
-    """The share of random sign flips whose sum is as far from zero as that of `parts`."""
+    """The share of random sign flips whose sum is at least as far from zero as that of `parts`."""
     moved = parts[parts != 0]
     if not len(moved):
         return 1.0
@@ -141,15 +138,16 @@ def _sign_flips(parts: np.ndarray) -> float:
 
 
 def prompts_needed(spread: float) -> int:
-    """Prompts that show a gain of WORTHWHILE with POWER; `spread` is the standard deviation of the
-    gains of single prompts.
+    """Prompts needed to detect a gain of WORTHWHILE with probability POWER.
+
+    `spread` is the standard deviation of the gains of single prompts.
     """
     sigmas = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
     return int(np.ceil((sigmas * spread / WORTHWHILE) ** 2))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values with Holm's correction for multiple tests."""
+    """Holm-corrected p values."""
     order = np.argsort(p_values)
     raised = np.array(p_values)[order] * (len(p_values) - np.arange(len(p_values)))
     values = np.empty(len(p_values))

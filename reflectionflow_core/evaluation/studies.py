@@ -1,8 +1,8 @@
-"""The studies by name: the arms of each, and the budgets at which they are evaluated.
+"""The studies by name: their arms and the budgets at which they are evaluated.
 
 Budgets count painted pictures. A search with a smaller budget is the beginning of a larger one, so
-every arm runs once, with the largest. It stops at a picture that its verifier passes: no later one
-can outrank it.
+every arm runs once, with the largest budget. A search stops at a picture that its verifier passes,
+since no later one can rank higher.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
 OTHER_STRATEGIES = ("adaptive", "potential", "paths", "staged", "interleaved", "in-context")
 JUDGE_ERROR = 0.1
-LONG_STEPS = 30  # steps of a picture; a preview costs six of any number
+LONG_STEPS = 30  # steps per picture; a preview always costs six
 FIXED = "fixed"
 COMPARED_POLICIES = ("restart", "steady")
 SORTING = "sorting"
 ALL = "all"
-WIDTH = 2  # chains of every arm outside the grid
+WIDTH = 2  # chains in all arms except the grid's
 
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """The options of an evaluation that its studies read."""
+    """Options of an evaluation that studies use."""
 
     budgets: tuple[int, ...] = BUDGETS
     strategies: tuple[str, ...] = STRATEGIES
     grid: tuple[tuple[int, int], ...] = GRID
     errors: tuple[float, ...] = ERRORS
-    steps: int = 240  # diffusion steps of a prompt, where a study counts them
+    steps: int = 240  # diffusion steps per prompt, for studies that count them
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 1:
-            raise InputError("A budget is a number of pictures. Give numbers that are 1 or more.")
+            raise InputError("A budget is a number of pictures. Give numbers of 1 or more.")
         if not self.strategies:
             raise InputError(f"No strategy is given. Choose among {', '.join(STRATEGIES)}.")
         if unknown := set(self.strategies) - set(STRATEGIES):
@@ -50,12 +50,16 @@ class StudyPlan:
                 f"Choose among {', '.join(STRATEGIES)}."
             )
         if not self.grid or any(width < 1 or depth < 1 for width, depth in self.grid):
-            raise InputError("A grid has cells of WIDTHxDEPTH. Give for example 16x1,4x4,1x16.")
+            raise InputError(
+                "A grid consists of cells WIDTHxDEPTH. Give for example 16x1,4x4,1x16."
+            )
 
 
 def settings(strategy: str, width: int, pictures: int, stop: str = "passed") -> SearchSettings:
-    """A search of `pictures` pictures or a few more, in rounds of `width`, where nothing passes; of
-    fewer where previews take a share of the steps."""
+    """A search that paints at least `pictures` pictures in rounds of `width` if none passes.
+
+    It paints fewer if previews use part of the steps.
+    """
     rounds = -(-pictures // width)
     return SearchSettings(
         width=width, depth=rounds - 1, strategy=strategy, stop=stop, batch_size=min(width, 8)
@@ -63,7 +67,7 @@ def settings(strategy: str, width: int, pictures: int, stop: str = "passed") -> 
 
 
 def table1(plan: StudyPlan) -> list[Arm]:
-    """The paper's Table 1: what each axis adds. The baseline is the first picture of noise."""
+    """The paper's Table 1: what each axis adds to a baseline, the first picture of noise."""
     wanted = [name for name in plan.strategies if name != "baseline"] or ["noise"]
     return [Arm(name, settings(name, WIDTH, max(plan.budgets))) for name in wanted]
 
@@ -77,16 +81,16 @@ def table2(plan: StudyPlan) -> list[Arm]:
 
 
 def difficulty(plan: StudyPlan) -> list[Arm]:
-    """§4.4: reflection on prompts that the base finds hard, medium, easy.
+    """§4.4: reflection on prompts that are hard, medium or easy for the base model.
 
-    The pictures that classify the prompts are not the ones that are compared.
+    Prompts are classified by other pictures than those compared.
     """
     sorting = SearchSettings(width=10, depth=0, strategy="noise", batch_size=5)
     return [Arm(SORTING, sorting, dice=1), *table1(plan)]
 
 
 def verifier(plan: StudyPlan) -> list[Arm]:
-    """How much each strategy suffers from a verifier that makes errors."""
+    """The effect of verifier errors on each strategy."""
     return [
         Arm(f"{arm.name}, {error:.0%} error", arm.settings, error) if error else arm
         for arm in table1(plan)
@@ -97,8 +101,8 @@ def verifier(plan: StudyPlan) -> list[Arm]:
 def controls(plan: StudyPlan) -> list[Arm]:
     """Reflection without one of its parts, with and without the rewritten prompt.
 
-    The dense rewrite is a layout by an evolver that knows what the verifier knows. Without the
-    prompt axis, the search has only the words of the reflection.
+    The dense rewrite is a layout by an evolver that knows the verifier's findings. Without the
+    prompt axis, the search has only the reflection's words.
     """
     most = max(plan.budgets)
     full, rewritten = settings("reflection", WIDTH, most), settings("noise+prompt", WIDTH, most)
@@ -124,9 +128,9 @@ def controls(plan: StudyPlan) -> list[Arm]:
 
 
 def strategies(plan: StudyPlan) -> list[Arm]:
-    """Strategies at every budget, with exact judges and with judges that are wrong in 10 %.
+    """All strategies at every budget, with exact judges and with judges that err in 10 % of cases.
 
-    Scouts paint few pictures and many previews, so the study `scouts` counts their steps instead.
+    Scouts paint few pictures and many previews; the study `scouts` counts their steps instead.
     """
     most = max(plan.budgets)
     arms = [Arm(name, settings(name, WIDTH, most)) for name in (*STRATEGIES[1:], *OTHER_STRATEGIES)]
@@ -138,7 +142,7 @@ def strategies(plan: StudyPlan) -> list[Arm]:
 
 
 def steps(plan: StudyPlan) -> list[Arm]:
-    """Potential assessment by the diffusion steps that it takes, at 30 per picture."""
+    """Potential assessment by diffusion steps, at 30 steps per picture."""
     one = SearchSettings(
         width=WIDTH,
         depth=plan.steps,
@@ -156,7 +160,7 @@ def steps(plan: StudyPlan) -> list[Arm]:
 
 
 def scouts(plan: StudyPlan) -> list[Arm]:
-    """Scouts by the diffusion steps that they take, against searches that stop at a pass too."""
+    """Scouts by diffusion steps, against searches that also stop at a pass."""
     most = max(plan.budgets) * LONG_STEPS
     budget = Budget(steps=most)
     one = SearchSettings(width=WIDTH, depth=most, stop="passed", budget=budget)
@@ -182,7 +186,7 @@ def _also_with_errors(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def with_errors(name: str) -> str:
-    """The name of the arm whose judges make errors."""
+    """The name of the arm with erring judges."""
     return f"{name}, {JUDGE_ERROR:.0%} error"
 
 
@@ -200,7 +204,7 @@ def _whole(part: str) -> str:
 
 
 def everything(plan: StudyPlan) -> list[Arm]:
-    """All studies; an arm of several studies runs once."""
+    """All studies; an arm used by several studies runs once."""
     arms = [arm for study in STUDIES.values() for arm in study(plan)]
     return list({arm.name: arm for arm in arms}.values())
 
@@ -231,30 +235,30 @@ def studies_in(name: str) -> tuple[str, ...]:
 
 
 def judged_by(arms: Sequence[Arm], judge: str, known: bool) -> list[Arm]:
-    """The arms with a judge by name whose errors the search knows, or does not.
+    """The arms with a judge by name; `known`: the search knows its error rates.
 
-    Raises InputError for a judge that does not exist, where arms have judges of their own, and
-    where there are no errors to know.
+    InputError if the judge does not exist or has no errors to know, or if arms have their own
+    judges.
     """
     erring_rates(judge)
     if known and judge == "exact":
         raise InputError(
-            "The exact judge has no errors to know. Choose --judge noisy:RATE,CORRELATION, or "
-            "leave --known-errors out."
+            "The exact judge makes no errors. Choose --judge noisy:RATE,CORRELATION, or leave "
+            "out --known-errors."
         )
     if judge != "exact" and any(arm.error for arm in arms):
         raise InputError(
-            "This study has judges of its own. Leave --judge out, or choose one of the studies "
-            "table1, table2, difficulty, controls."
+            "This study has its own judges. Leave out --judge, or choose the study table1, "
+            "table2, difficulty or controls."
         )
     return [replace(arm, judge=judge, known=known) for arm in arms]
 
 
 def study_question(study: str) -> str:
-    """What a study measures, in a sentence."""
+    """What a study measures, as a sentence."""
     return (STUDIES[study].__doc__ or "").partition("\n")[0]
 
 
 def pictures_of(arms: Sequence[Arm]) -> int:
-    """How many pictures the arms paint at most for one prompt."""
+    """The largest number of pictures that these arms paint for one prompt."""
     return sum(arm.settings.scheduled_pictures for arm in arms)

@@ -1,4 +1,4 @@
-"""The results of a study as tables: rows of names and estimates."""
+"""The results of a study as tables of names and estimates."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .studies import (
     with_errors,
 )
 
-TOTALS = (1, 1.5, 2, 3, 4, 8)  # mean pictures per prompt, where all prompts share one budget
+TOTALS = (1, 1.5, 2, 3, 4, 8)  # mean pictures per prompt, for a budget shared by all prompts
 EQUAL = "equal shares"
-# The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
+# The paper's classes (§4.4) by correct pictures among ten: up to 3, 4 to 7, 8 or more.
 CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`budgets` are the x values of the columns in `unit`, where the columns are budgets."""
+    """If the columns are budgets, `budgets` are their x values in `unit`."""
 
     title: str
     columns: tuple[str, ...]
@@ -93,7 +93,7 @@ def by_family(results: Results, plan: StudyPlan) -> Table:
 
 
 def gains(results: Results, plan: StudyPlan) -> Table:
-    """How much better reflection is than each other arm, prompt by prompt."""
+    """The gain of reflection over each other arm, paired by prompt."""
     ours = next((name for name in results.by_arm if name.startswith("reflection")), None)
     others = [name for name in results.by_arm if ours and name not in (ours, SORTING)]
     return _differences(results, plan, [(str(ours), name) for name in others])
@@ -126,11 +126,11 @@ def by_strategy(results: Results, plan: StudyPlan) -> Table:
 
 
 def by_atoms(results: Results, plan: StudyPlan) -> Table:
-    """GenEval 2's two means over the atoms of a prompt, of the first and of the best picture.
+    """GenEval 2's two means over a prompt's atoms, for the first and the best picture.
 
-    An atom is a thing, a relation or, never met, an extra thing. AM is the arithmetic mean over
-    prompts of the share that is met. GM is the mean of geometric means, which is the share of
-    prompts with all atoms met, since an exact judge says 0 or 1 of each.
+    An atom is an object, a relation or, never met, an extra object. AM is the arithmetic mean over
+    prompts of the share that is met. GM is the mean of geometric means; with an exact judge, which
+    gives 0 or 1, it is the share of prompts with all atoms met.
     """
     budgets = sorted({1, max(plan.budgets)})
     rows = []
@@ -147,13 +147,13 @@ def by_atoms(results: Results, plan: StudyPlan) -> Table:
 
 
 def gain_over_noise(results: Results, plan: StudyPlan) -> Table:
-    """How much better each arm is than noise with the same judge, prompt by prompt."""
+    """The gain of each arm over noise with the same judge, paired by prompt."""
     pairs = [(name, judged_like(name, "noise")) for name in results.by_arm]
     return _differences(results, plan, [(name, noise) for name, noise in pairs if name != noise])
 
 
 def gain_over_first(results: Results, plan: StudyPlan) -> Table:
-    """How much better the best of N pictures of an arm is than its first picture."""
+    """The gain of the best of N pictures of an arm over its first picture."""
     budgets = sorted(set(plan.budgets) - {1})
     rows = [
         (
@@ -166,7 +166,7 @@ def gain_over_first(results: Results, plan: StudyPlan) -> Table:
 
 
 def by_steps(results: Results, plan: StudyPlan) -> Table:
-    """Every arm after so many diffusion steps."""
+    """Every arm after a number of diffusion steps."""
     budgets = tuple(plan.steps * part // 8 for part in range(1, 9))
     rows = [
         (name, tuple(share(results.success(name, budget, "steps")) for budget in budgets))
@@ -177,8 +177,10 @@ def by_steps(results: Results, plan: StudyPlan) -> Table:
 
 
 def steps_saved(results: Results, plan: StudyPlan) -> Table:
-    """The steps of searches with previews, as a share of those without: until equally many prompts
-    are right, and in all, over all prompts and over those whose first picture is wrong.
+    """Steps of searches with previews relative to those without.
+
+    Columns: until equally many prompts are correct; in total, over all prompts; in total, over
+    prompts whose first picture is wrong.
     """
     budgets = range(0, plan.steps + 1, 2)
     rows = []
@@ -201,7 +203,7 @@ def steps_saved(results: Results, plan: StudyPlan) -> Table:
 
 
 def by_worth(results: Results, plan: StudyPlan) -> Table:
-    """Every arm after the diffusion steps of so many whole pictures."""
+    """Every arm after the diffusion steps of a number of whole pictures."""
     budgets = tuple(float(b * LONG_STEPS) for b in sorted(set(plan.budgets)))
     rows = [
         (name, tuple(share(results.success(name, budget, "steps")) for budget in budgets))
@@ -212,9 +214,9 @@ def by_worth(results: Results, plan: StudyPlan) -> Table:
 
 
 def steps_against(results: Results, plan: StudyPlan) -> Table:
-    """The steps of each search as a share of those of the fixed one, which paints all that the
-    largest budget pays for, and of reflection that stops at a pass; and how much better it is in
-    the end, prompt by prompt.
+    """Steps of each search relative to the fixed schedule and to reflection that stops at a pass.
+
+    The last column is its final gain over the latter, paired by prompt.
     """
     most = max(plan.budgets) * LONG_STEPS
     rows = []
@@ -240,7 +242,7 @@ def steps_against(results: Results, plan: StudyPlan) -> Table:
 
 
 def by_total(results: Results, plan: StudyPlan) -> Table:
-    """One budget for all prompts: in equal shares, or by the highest expected gain."""
+    """One budget for all prompts, in equal shares or by the highest expected gain."""
     del plan
     rows, columns = _allocated(results)
     cells = [(name, tuple(map(share, row))) for name, row in rows.items()]
@@ -249,7 +251,7 @@ def by_total(results: Results, plan: StudyPlan) -> Table:
 
 
 def gain_over_equal_shares(results: Results, plan: StudyPlan) -> Table:
-    """How much better a portfolio is than equal shares, prompt by prompt."""
+    """The gain of a portfolio over equal shares, paired by prompt."""
     del plan
     rows, columns = _allocated(results)
     cells = []
@@ -261,7 +263,7 @@ def gain_over_equal_shares(results: Results, plan: StudyPlan) -> Table:
 
 
 def _allocated(results: Results) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
-    """Whether each prompt is right, (n,), by way of allocation and by total."""
+    """Whether each prompt is correct, (n,), by method of allocation and total."""
     ways = {
         EQUAL: (FIXED, equal_allocation),
         f"portfolio of {FIXED}": (FIXED, portfolio_allocation),
@@ -288,7 +290,7 @@ def by_shape(results: Results, plan: StudyPlan) -> Table:
 
 
 def by_difficulty(results: Results, plan: StudyPlan) -> Table:
-    """§4.4: before and after, for the prompts that the base finds hard, medium, easy."""
+    """§4.4: before and after, for prompts that are hard, medium or easy for the base model."""
     sorting, most = results.share_right(SORTING), max(plan.budgets)
     columns = [("baseline", "noise", 1)]
     columns += [
@@ -306,7 +308,7 @@ def by_difficulty(results: Results, plan: StudyPlan) -> Table:
 
 
 def costs(results: Results, plan: StudyPlan) -> Table:
-    """What the whole search of a prompt spent, until a picture passed or the largest budget."""
+    """The cost of a prompt's whole search, until a pass or the largest budget."""
     del plan
     units = {"pictures": "images", "steps": "steps", "VLM calls": "calls", "seconds": "seconds"}
     rows = [
@@ -333,6 +335,6 @@ TABLES: dict[str, Sequence[Callable[[Results, StudyPlan], Table]]] = {
 
 
 def tables_of(study: str, results: Results, plan: StudyPlan) -> list[Table]:
-    """The tables of one study, from results that may hold more arms."""
+    """The tables of one study; the results may contain further arms."""
     own = results.of(arm.name for arm in STUDIES[study](plan))
     return [make(own, plan) for make in TABLES[study]]

@@ -1,4 +1,4 @@
-"""One trial: one arm's search of one prompt, the score and truth of its pictures, and its cost."""
+"""One trial: an arm's search of a prompt, with scores, correctness and cost of its pictures."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .work import summed_up
 @dataclass(frozen=True, slots=True)
 class Trial:
     arm: Arm
-    index: int  # of the prompt
+    index: int  # position of the prompt
     prompt: str
-    seed: int  # of the evaluation
+    seed: int  # that of the evaluation
 
 
 class Spent(NamedTuple):
-    """What a search had spent when a picture was judged; `steps` are diffusion steps."""
+    """The cost up to the moment a picture was judged; `steps` are diffusion steps."""
 
     images: int
     steps: int
@@ -39,11 +39,15 @@ class Spent(NamedTuple):
 class Outcome:
     """The pictures of a search in the order of painting.
 
-    For each picture: the verifier's score (None where it could not judge), whether it is right by
-    the exact verifier, what had been spent, and the portfolio's chance that the next one passes
-    (`gains`). `total` includes dropped pictures; `rounds` is the number of pictures of each round.
-    `spent` is empty in format 1. `met` is the share of the prompt's atoms that each picture shows
-    by the exact verifier (0 to 1), empty in records from before it was kept.
+    For each picture:
+
+    * the verifier's score, None if it could not judge;
+    * whether it is correct by the exact verifier;
+    * `spent`: the cost so far, empty in format 1;
+    * `gains`: the portfolio's probability that the next picture passes;
+    * `met`: the share (0 to 1) of the prompt's atoms it shows, empty in older records.
+
+    `total` includes dropped pictures; `rounds` is the number of pictures of each round.
     """
 
     arm: str
@@ -57,11 +61,10 @@ class Outcome:
     met: tuple[float, ...] = ()
 
     def success(self, budget: float, unit: str = "images") -> bool:
-        """Whether the best-scored picture within `budget` is right; False without any picture
-        that was judged.
+        """Whether the best-scored picture within `budget` is correct; False if none was judged.
 
-        `unit` is a field of Spent. Of equal scores the earliest picture counts. A search that
-        stopped early had a picture that no later one could outrank.
+        `unit` is a field of Spent. Of equal scores the earliest counts. If a search stopped early,
+        no later picture could have ranked higher.
         """
         chosen = self._chosen(budget, unit)
         return chosen is not None and self.right[chosen]
@@ -89,7 +92,7 @@ def run_trial(trial: Trial, actors: Actors) -> Outcome:
     settings = prepared(trial.arm, trial.prompt)
     settings = replace(settings, seed=shuffled(trial.index, key))
     steps = []
-    with suppress(UnjudgedError):  # what was painted counts, and none of it is chosen
+    with suppress(UnjudgedError):  # the cost counts, but no picture is chosen
         for step in search(trial.prompt, settings, actors_of(trial.arm, actors, trial.seed)):
             steps.append(step)
     kept = [step for step in steps if [*step][-1].finished]
@@ -113,7 +116,7 @@ def spent_of(cost: Cost) -> Spent:
 
 
 def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> dict[str, Any]:
-    """The cost of all searches, from the final Spent and the trace of each in written form."""
+    """The cost of all searches, from the final Spent and the trace of each, as recorded."""
     known = [(Spent(*spent), trace) for spent, trace in searches]
     return {
         "pictures": sum(spent.images for spent, _ in known),
@@ -124,12 +127,12 @@ def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> 
 
 
 def trial_runner(build: Callable[[], Actors]) -> Callable[[Trial], Outcome]:
-    """Runs trials with actors that are built once."""
+    """A function that runs trials with actors built once."""
     return partial(run_trial, actors=build())
 
 
 def read_outcome(line: dict[str, Any]) -> Outcome:
-    """The Outcome of a written line; format 1 had no costs."""
+    """The Outcome of a recorded line; format 1 had no costs."""
     return Outcome(
         line["arm"],
         line["index"],

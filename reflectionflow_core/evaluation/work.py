@@ -1,4 +1,4 @@
-"""A function that is run over many items, and what each call took."""
+"""Runs a function on items and traces each call."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Build = Callable[[], Work[Item, Value]]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The time of one call, and the peak memory of its process up to then, in bytes.
+    """The time of a call in seconds, and the peak memory of its process so far in bytes.
 
-    A peak is None where the system does not report it; `cuda` also where CUDA was not used.
+    A peak is None if the system does not report it; `cuda` is also None if CUDA was not used.
     """
 
     seconds: float
@@ -54,7 +54,7 @@ def device_in_use() -> str:
 
 
 def resident_peak() -> int | None:
-    """The peak memory of this process in bytes, or None where the system does not report it."""
+    """The peak memory of this process in bytes, or None if the system does not report it."""
     status = Path("/proc/self/status")
     known = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     if known:
@@ -68,7 +68,7 @@ def resident_peak() -> int | None:
 
 
 def cuda_peak() -> int | None:
-    """The peak memory in bytes on the GPU where this process allocated most; None without CUDA."""
+    """The peak memory in bytes on the GPU with the most allocated; None without CUDA."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
@@ -76,7 +76,7 @@ def cuda_peak() -> int | None:
 
 
 def summed_up(traces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Total seconds, the devices and the highest peaks of traces in their written form."""
+    """Total seconds, devices and highest peaks of recorded traces."""
     known = list(traces)
     peaks = {
         name: max((trace[name] for trace in known if trace[name] is not None), default=None)

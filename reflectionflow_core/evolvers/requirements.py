@@ -1,4 +1,4 @@
-"""Checks that a rewritten prompt still asks for everything that the user asked for."""
+"""Checks that a rewritten prompt still contains all of the user's requirements."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def keeps_requirements(
     progress: Progress = SILENT,
     phase: str = "evolve",
 ) -> list[bool | Failure]:
-    """For each rewritten prompt whether it keeps every requirement (`is_met`)."""
+    """For each rewritten prompt, whether it keeps every requirement (`is_met`)."""
     questions = [question_of(original, text) for text in rewritten]
     answers = yes(vlm, questions, progress, phase)
     return [p if isinstance(p, Failure) else is_met(p) for p in answers]
 
 
 def question_of(original: str, rewritten: str) -> Question:
-    """How the model is asked whether a prompt keeps all of another; its answer is yes or no."""
+    """The question whether a prompt keeps all requirements of another; the answer is yes or no."""
     text = _COMPARE.format(original=quoted(original), rewritten=quoted(rewritten))
     return Question(text, system=DATA_RULE, max_tokens=1)

@@ -40,17 +40,16 @@ class Thought(BaseModel):
 class PromptExpander(VlmActor):
     """Expands a prompt for the first drafts (paper §3.4: most useful for short prompts).
 
-    The user's words stay at the front unchanged, so nothing is lost; a second question refuses an
-    expansion that contradicts them. After a refusal, or if the model
-    cannot answer, the prompt stays as it was. It is
-    not a PromptEvolver, since there is no candidate yet: its result belongs into
-    `SearchSettings.draft_prompt`, which is recorded with the run.
+    The user's words stay unchanged at the front; a second question rejects an expansion that
+    contradicts them. After a rejection, or if the model fails, the prompt is unchanged. It is not a
+    PromptEvolver, since there is no candidate yet: its result is `SearchSettings.draft_prompt`,
+    which is recorded with the run.
     """
 
     calls = 2
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
-        """The prompt with its expansion, or as it was; raises InputError if the server failed."""
+        """The expanded prompt, or the unchanged one; InputError if the server failed."""
         (answer,) = ask(self.vlm, [question_of(prompt)], Thought, progress, "evolve")
         check_lasting(answer, NOT_EXPANDED)
         say_failures([answer], progress, *UNCHANGED)
@@ -68,5 +67,5 @@ class PromptExpander(VlmActor):
 
 
 def question_of(prompt: str) -> Question:
-    """How the model is asked to think; its answer is a Thought."""
+    """The question for an expansion; the answer is a Thought."""
     return Question(_EXPAND.format(prompt=quoted(prompt)), system=DATA_RULE)

@@ -1,4 +1,4 @@
-"""A prompt evolver that shows a vision-language model the picture of the prompt so far."""
+"""A prompt evolver that shows the prompt's picture to a vision-language model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..vlm.texts import DATA_RULE, quoted, tidy
 from ..writers.vlm import earlier_attempts, findings
 from .requirements import keeps_requirements
 
-MAX_WORDS = 150  # about 200 of the 512 tokens that FLUX reads; the rest is for the reflection
-MAX_LENGTH = 2_000  # characters, for languages without spaces between words
+MAX_WORDS = 150  # about 200 of FLUX's 512 tokens; the rest is for the reflection
+MAX_LENGTH = 2_000  # characters, for scripts without spaces
 
 _REWRITE = """\
 A picture was painted from a prompt that was made from the user's own.
@@ -40,11 +40,11 @@ class Evolved(BaseModel):
 
 
 class VlmEvolver(VlmActor):
-    """Rewrites the prompt by picture, verdict and reflection (paper §3.4, Appendix D.3).
+    """Rewrites the prompt from picture, verdict and reflection (paper §3.4, Appendix D.3).
 
-    A second question to the same model compares each rewritten prompt with the user's, and refuses
-    one that drops or contradicts a requirement. After a refusal, a failure or a text of more than
-    150 words the user's own prompt is used.
+    A second question compares each rewritten prompt with the user's, and rejects one that drops or
+    contradicts a requirement. After a rejection, a failure or a text of more than 150 words, the
+    user's own prompt is used.
     """
 
     calls = 2

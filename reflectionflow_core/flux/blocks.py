@@ -1,10 +1,8 @@
-"""FLUX's two kinds of block, run over text, image and condition tokens with the corrector's LoRA.
+"""FLUX's two kinds of block, over text, image and condition tokens, with the corrector's LoRA.
 
-Each block runs in one of two ways. Jointly: all given tokens attend to each other and to cached
-keys and values of a condition. Alone: a condition's tokens attend only to themselves, and their
-keys and values are returned for the cache.
-
-branch.py runs a whole model.
+Each block has two variants. Joint: all given tokens attend to each other and to cached keys and
+values of a condition. Alone: a condition's tokens attend only to themselves, and their keys and
+values are returned for the cache. branch.py runs a whole model.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ from torch.nn.functional import silu
 
 from .lora import LoraLayer
 
-Rotary = tuple[Tensor, Tensor]  # cosines and sines, each (tokens, head width)
-Spans = tuple[Tensor, ...]  # text, image and, where there is one, condition: (B, n, D) each
-Adapters = Mapping[str, LoraLayer]  # of one block, by the path inside it
-Block = Any  # a FLUX block or a part of one; nn.Module hides the types of its submodules
-KeysValues = tuple[Tensor, ...]  # a condition's rotated keys and its values, or nothing
+Rotary = tuple[Tensor, Tensor]  # cosines and sines, (tokens, head width) each
+Spans = tuple[Tensor, ...]  # text, image and, if any, condition: (B, n, D) each
+Adapters = Mapping[str, LoraLayer]  # LoRA layers of one block, by their path in it
+Block = Any  # a FLUX block or a part of it; nn.Module hides the types of submodules
+KeysValues = tuple[Tensor, ...]  # a condition's rotated keys and its values, or ()
 
 
 def double(
@@ -36,9 +34,9 @@ def double(
     lora_on_all: bool,
     cached: KeysValues,
 ) -> Spans:
-    """A double block: text has its own weights, and the condition uses the image's.
+    """A double block: text has its own weights; the condition shares the image's.
 
-    `own` is the condition's modulation; with `lora_on_all` the LoRA applies to the image, too.
+    `own` is the condition's modulation; with `lora_on_all` the LoRA is also applied to the image.
     """
     text, *pictures = spans
     text_scales = [modulation(block.norm1_context, time)]
@@ -70,7 +68,7 @@ def single(
     lora_on_all: bool,
     cached: KeysValues,
 ) -> Spans:
-    """A single block: all tokens share the weights, with attention parallel to feed-forward."""
+    """A single block: all tokens share the weights; attention and feed-forward are parallel."""
     main = modulation(block.norm, time, adapters.get("norm.linear") if lora_on_all else None)
     scales = [main, main, *own]
     start = 0 if lora_on_all else spans[0].shape[1] + spans[1].shape[1]
@@ -83,7 +81,7 @@ def single(
 def double_alone(
     block: Block, tokens: Tensor, time: Tensor, rotary: Rotary, adapters: Adapters
 ) -> Spans:
-    """The condition's tokens after the block, then their keys and values."""
+    """The condition's tokens after the block, and their keys and values."""
     scales = [modulation(block.norm1, time, adapters.get("norm1.linear"))]
     moved = _modulated(block.norm1.norm, [tokens], scales, 0)
     heads = _rotated(_heads(block.attn, moved, 0, adapters), rotary)
@@ -95,7 +93,7 @@ def double_alone(
 def single_alone(
     block: Block, tokens: Tensor, time: Tensor, rotary: Rotary, adapters: Adapters
 ) -> Spans:
-    """As `double_alone`, for a single block."""
+    """`double_alone` for a single block."""
     scales = [modulation(block.norm, time, adapters.get("norm.linear"))]
     moved = _modulated(block.norm.norm, [tokens], scales, 0)
     heads = _rotated(_heads(block.attn, moved, 0, adapters), rotary)
@@ -105,7 +103,7 @@ def single_alone(
 
 
 def modulation(norm: Block, time: Tensor, adapter: LoraLayer | None = None) -> Tensor:
-    """Shift, scale, gate of attention, then (double blocks) of feed-forward: (B, 6 or 3, D)."""
+    """Shift, scale and gate of attention, then (double blocks) of feed-forward: (B, 6 or 3, D)."""
     time = silu(time)
     values = norm.linear(time) if adapter is None else norm.linear(time) + adapter(time)
     return values.unflatten(1, (-1, time.shape[1]))
@@ -186,14 +184,14 @@ def _heads(attn: Block, tokens: Tensor, start: int, adapters: Adapters) -> tuple
 
 
 def _text_heads(attn: Block, text: Tensor) -> tuple[Tensor, ...]:
-    """As `_heads`, with the weights of a double block's text."""
+    """`_heads` with the text weights of a double block."""
     projections = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
     query, key, value = (linear(text).unflatten(-1, (-1, attn.head_dim)) for linear in projections)
     return attn.norm_added_q(query), attn.norm_added_k(key), value
 
 
 def _attend(attn: Block, heads: tuple[Tensor, ...], cached: KeysValues = ()) -> Tensor:
-    """Attention to all keys and the `cached` ones, by the model's backend: (B, n, D)."""
+    """Attention to all keys and the `cached` ones, with the model's backend: (B, n, D)."""
     query, key, value = heads
     if cached:
         key, value = (torch.cat(pair, dim=1) for pair in zip((key, value), cached, strict=True))

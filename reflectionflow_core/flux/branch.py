@@ -1,14 +1,15 @@
 """One step of FLUX with a condition branch, over an unmodified FluxTransformer2DModel.
 
-The tokens are text, image and condition in this order, and every block attends over all of them.
-The condition tokens have their own time (t = 0, guidance 1), and the corrector's LoRA applies only
-to them. Without a condition this is the stock forward. Gradients flow, so training uses it too.
+The tokens are text, image and condition in this order, and every block attends to all of them.
+Condition tokens have their own time (t = 0, guidance 1), and only they get the corrector's LoRA.
+Without a condition this equals the stock forward pass. It is differentiable, so training uses it
+too.
 
 A LoRA may have been trained in another mode (lora.py). With independent attention the condition
-attends only to itself, so its keys and values are the same at every step: they are computed once a
-picture, and a step costs little more than one without a condition.
+attends only to itself, so its keys and values are equal at every step: they are computed once per
+picture, and a step costs little more than without a condition.
 
-Knows neither schedules nor prompts, pictures or files. Not covered: IP-adapters, ControlNet
+Independent of schedules, prompts, pictures and files. Not supported: IP-adapters, ControlNet
 residuals, fp16 clipping, tensor and context parallelism.
 """
 
@@ -40,7 +41,7 @@ from .lora import PUBLISHED, CorrectorLora, Mode
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
-# Yields blocks one after the other; a placement may fetch the next one's weights meanwhile.
+# Yields blocks in order; a placement may fetch the next block's weights meanwhile.
 Walk = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 
 
@@ -60,13 +61,13 @@ class FluxInputs:
 
 @dataclass(frozen=True, slots=True)
 class StepConstants:
-    """Values that are the same at all steps of a sample."""
+    """Values that are equal at all steps of a sample."""
 
     text: Tensor  # (B, n_txt, D)
     rotary: Rotary
-    condition: tuple[Tensor, ...] = ()  # one (B, n_cond, D), or nothing
-    modulations: tuple[Tensor, ...] = ()  # of the condition, one a block: (B, 6 or 3, D)
-    # One a block if the condition attends only to itself and takes no part in the steps.
+    condition: tuple[Tensor, ...] = ()  # one (B, n_cond, D), or ()
+    modulations: tuple[Tensor, ...] = ()  # of the condition, one per block: (B, 6 or 3, D)
+    # One per block if the condition attends only to itself and takes no part in the steps.
     cached: tuple[KeysValues, ...] = ()
 
 
@@ -80,7 +81,7 @@ def velocity(
     """FLUX's prediction of noise - image, for the image tokens only: (B, n_img, 64)."""
     constants = constants or step_constants(transformer, inputs, lora, walk)
     lora_on_all = _mode(lora).tokens == "all"
-    # Without condition tokens there is nothing that the LoRA applies to, unless it is for all.
+    # Without condition tokens the LoRA has nothing to apply to, unless it is for all tokens.
     lora = lora if constants.condition or lora_on_all else None
     adapter = lora.at("x_embedder") if lora and lora_on_all else None
     image = adapted(transformer.x_embedder, inputs.latents, 0, adapter)
@@ -101,7 +102,7 @@ def step_constants(
     lora: CorrectorLora | None = None,
     walk: Walk = iter,
 ) -> StepConstants:
-    """What sampling computes once and passes to `velocity` at every step."""
+    """Values that are computed once and passed to `velocity` at every step."""
     text = transformer.context_embedder(inputs.text)
     ids = [inputs.image_ids.new_zeros(text.shape[1], 3), inputs.image_ids]
     if inputs.condition is None or inputs.condition_ids is None:
@@ -132,7 +133,7 @@ def _keys_and_values(
     lora: CorrectorLora | None,
     walk: Walk,
 ) -> tuple[KeysValues, ...]:
-    """The keys and values of a condition that attends only to itself, one pair a block."""
+    """The keys and values of a condition that attends only to itself, one pair per block."""
     cached: list[KeysValues] = []
     for block, is_double, adapters in _blocks(transformer, lora, walk):
         alone = double_alone if is_double else single_alone
@@ -146,7 +147,7 @@ def _mode(lora: CorrectorLora | None) -> Mode:
 
 
 def _run(transformer: FluxTransformer2DModel, step: Callable[..., Spans], *arguments: Any) -> Spans:
-    """The block's result; with gradient checkpointing, computed again in the backward pass."""
+    """The block's result; with gradient checkpointing it is recomputed in the backward pass."""
     if transformer.gradient_checkpointing and torch.is_grad_enabled():
         return checkpoint(step, *arguments, use_reentrant=False)
     return step(*arguments)
@@ -155,7 +156,7 @@ def _run(transformer: FluxTransformer2DModel, step: Callable[..., Spans], *argum
 def _blocks(
     transformer: FluxTransformer2DModel, lora: CorrectorLora | None, walk: Walk
 ) -> Iterator[tuple[Block, bool, Adapters]]:
-    """Each block in order, whether it is a double one, and its LoRA."""
+    """Each block in order, whether it is a double block, and its LoRA."""
     doubles, singles = transformer.transformer_blocks, transformer.single_transformer_blocks
     paths = [f"transformer_blocks.{i}" for i in range(len(doubles))]
     paths += [f"single_transformer_blocks.{i}" for i in range(len(singles))]
@@ -170,8 +171,8 @@ def _time(
     pooled: Tensor,
     dtype: torch.dtype,
 ) -> Tensor:
-    """The embedding of time, guidance and CLIP's vector, (B, D)."""
-    # Rounded to the model's dtype before scaling, as in diffusers: bf16 changes t by up to 2.
+    """The embedding (B, D) of time, guidance and CLIP's vector."""
+    # Rounded before scaling, as in diffusers: bf16 changes t by up to 2.
     moment = timestep.to(dtype) * 1000
     if not transformer.config["guidance_embeds"]:
         return transformer.time_text_embed(moment, pooled)

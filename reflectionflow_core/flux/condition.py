@@ -1,4 +1,4 @@
-"""A picture as the corrector's condition: resized, encoded once, positioned left of the canvas."""
+"""A picture as the corrector's condition: resized, encoded once, placed left of the canvas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .settings import ConditionSettings
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A picture's clean latents, (rows * columns, 64)."""
+    """A picture's clean latents (rows * columns, 64)."""
 
     latents: Tensor
     rows: int
@@ -32,7 +32,7 @@ class Condition:
 
 
 def encode_condition(flux: Flux, picture: Image.Image, settings: ConditionSettings) -> Condition:
-    """The picture's condition; cached by pixels."""
+    """The picture's condition, cached by pixels."""
     picture = resized(picture, settings, flux.token_pixels)
     columns, rows = (side // flux.token_pixels for side in picture.size)
     return Condition(encode_picture(flux, picture), rows, columns)

@@ -1,6 +1,6 @@
-"""Model folders as the hub lays them out: what is in one, and whether its download is complete.
+"""Model folders in the hub's layout: their parts, and whether a download is complete.
 
-Knows neither models nor the libraries that build them.
+Independent of models and of the libraries that build them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from ..record import InputError
 from ..texts import parse_json
 
-SAFETENSORS = (".safetensors", ".sft")  # endings of one format
+SAFETENSORS = (".safetensors", ".sft")  # file extensions by format
 PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def local_folder(source: str | Path) -> Path | None:
-    """The folder that `source` names, existing or not; None where it is a hub id, owner/name."""
+    """The folder named by `source`, existing or not; None for a hub ID, owner/name."""
     folder = Path(source).expanduser()
     owner, _, name = str(source).partition("/")
     may_be_id = owner and name and "/" not in name and owner not in (".", "..", "~")
@@ -26,7 +26,7 @@ def local_folder(source: str | Path) -> Path | None:
 
 
 def weight_files(part: Path) -> Iterator[Path]:
-    """The files that should hold the weights of a folder."""
+    """The weight files that a folder should have."""
     indices = sorted(part.glob("*.safetensors.index.json"))
     if indices:
         shards: dict[str, str] = read_json(indices[0]).get("weight_map", {})
@@ -37,19 +37,19 @@ def weight_files(part: Path) -> Iterator[Path]:
 
 
 def lora_files(lora: Path) -> list[Path]:
-    """A LoRA's file or folder, and the settings that PEFT saved beside its file."""
+    """A LoRA's file or folder, and PEFT's settings next to its file."""
     settings = lora.parent / PEFT_SETTINGS
     return [lora, settings] if lora.name == PEFT_FILE and settings.is_file() else [lora]
 
 
 def check_weights(file: Path) -> None:
-    """Raises InputError for a weight file that is missing or shorter than its header says."""
+    """InputError for a weight file that is missing or shorter than its header says."""
     if not file.is_file():
         raise InputError(
             f"The weight file {file} is missing. Download the folder again, or copy it whole."
         )
     try:
-        with safe_open(file, framework="pt"):  # compares the header with the file's length
+        with safe_open(file, framework="pt"):  # compares header and file length
             pass
     except (SafetensorError, OSError) as error:
         raise InputError(
@@ -58,7 +58,7 @@ def check_weights(file: Path) -> None:
 
 
 def read_json(file: Path) -> dict:
-    """The object in a JSON file; raises InputError where it cannot be read."""
+    """The object in a JSON file; InputError if it cannot be read."""
     try:
         found = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -69,13 +69,13 @@ def read_json(file: Path) -> dict:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, as a sentence."""
+    """The first line of an error message, as a sentence."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if line.endswith(".") else f"{line}."
 
 
 def listed(names: Iterable[str], shown: int = 3) -> str:
-    """The first names in alphabetical order, and how many more there are."""
+    """The first names in alphabetical order, and the number of others."""
     ordered = sorted(names)
     rest = len(ordered) - shown
     return ", ".join(ordered[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Latents as FLUX's transformer takes them: packed two by two into tokens, with positions."""
+"""Latents in the form of FLUX's transformer: packed two by two into tokens, with positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
 def token_ids(rows: int, columns: int, shift: int = 0) -> Tensor:
     """Positions (0, row, column + shift) of a grid of tokens, (rows * columns, 3).
 
-    In float32: bf16, which stock FLUX uses here, counts exactly only to 256.
+    In float32: bf16, used here by stock FLUX, is exact only up to 256.
     """
     ids = torch.zeros(rows, columns, 3)
     ids[..., 1] = torch.arange(rows)[:, None]

@@ -1,4 +1,4 @@
-"""Loads FLUX from a diffusers folder or a hub id, and says what is wrong with a folder.
+"""Loads FLUX from a diffusers folder or by a hub ID, and explains faults of a folder.
 
 The transformer may come from a separate file, as fine-tuned ones do.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-# A part without weights needs one of these files; without, transformers builds an empty tokenizer.
+# Parts without weights need one of these files; otherwise transformers builds an empty tokenizer.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 WITHOUT_WEIGHTS = {
     "tokenizer": TOKENIZER_FILES,
@@ -44,15 +44,17 @@ def load_flux(
     texts: bool = True,
     transformer: str | Path | None = None,
 ) -> Flux:
-    """FLUX from a folder (without network access) or from the hub by an id such as owner/name.
+    """FLUX from a folder (without network) or from the hub by an ID such as owner/name.
 
-    `transformer` is a .safetensors file that replaces the weights of the folder's transformer.
+    * `transformer`: a .safetensors file that replaces the folder's transformer.
+    * `texts`: False omits the text encoders, for callers with encoded texts.
+    * `plan`: what is in GPU memory, in bf16. "resident": everything (about 40 GB, more with
+      batches);
+      "phased": one large module at a time (about 30 GB); "streamed": single blocks of the
+      transformer (12
+      to 16 GB); "auto": the first that fits into the free memory.
 
-    `plan` says what is in GPU memory, in bf16: "resident" everything (about 40 GB, more with
-    batches), "phased" one large module at a time (about 30 GB), "streamed" single blocks of the
-    transformer (12 to 16 GB); "auto" takes the first that fits into the free memory. Without
-    `texts` the text encoders are not loaded, for callers with encoded texts. Raises InputError for
-    what cannot be loaded.
+    InputError if it cannot be loaded.
     """
     check_choice("dtype", dtype, DTYPES)
     check_choice("plan", plan, PLANS)
@@ -76,7 +78,7 @@ def _pipeline(
     given: dict[str, Any] = {} if texts else dict.fromkeys(TEXT_PARTS)
     try:
         with warnings.catch_warnings():
-            # Newer releases of diffusers call it dtype; the older name works in all of them.
+            # Newer diffusers call it dtype; the older name works in all versions.
             warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
             if transformer is not None:
                 given["transformer"] = _transformer(transformer, name, dtype, local)
@@ -85,8 +87,8 @@ def _pipeline(
             )
     except OSError as error:
         raise InputError(
-            f"FLUX could not be loaded from {source}: {first_line(error)} Give a diffusers folder "
-            "of FLUX.1, or the id of one on the Hugging Face hub that you have access to."
+            f"FLUX could not be loaded from {source}: {first_line(error)} Give a diffusers "
+            "folder of FLUX.1, or a Hugging Face hub ID that you have access to."
         ) from error
 
 
@@ -104,11 +106,11 @@ def _transformer(
 def _check_folder(folder: Path, texts: bool, with_transformer: bool) -> None:
     index = folder / "model_index.json"
     if not folder.is_dir():
-        raise no_folder(folder, "Give a folder in the diffusers layout, or a hub id.")
+        raise no_folder(folder, "Give a folder in diffusers format, or a hub ID.")
     if not index.is_file():
         raise InputError(
-            f"{folder} has no model_index.json. Give a folder in the diffusers layout, "
-            "the one that holds transformer, vae, text_encoder and text_encoder_2."
+            f"{folder} has no model_index.json. Give a folder in diffusers format, which "
+            "contains transformer, vae, text_encoder and text_encoder_2."
         )
     kind = read_json(index).get("_class_name")
     if kind != "FluxPipeline":

@@ -1,7 +1,7 @@
-"""The corrector's LoRA: by default it applies only to the condition tokens, see Mode.
+"""The corrector's LoRA, which by default applies only to condition tokens; see Mode.
 
-It is a module beside the transformer, never merged into it and never registered with peft: an
-ordinary loader would apply it to every token, and the pictures would be wrong.
+It is a module next to the transformer, never merged and never registered with peft: an ordinary
+loader would apply it to all tokens and spoil the pictures.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "transformer."
-# The linears that the released corrector was trained on; ff.net.0 is not among them.
+# The linear layers that the released corrector was trained on, without ff.net.0.
 ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v")
 DOUBLE_TARGETS = ("norm1.linear", *ATTENTION, "attn.to_out.0", "ff.net.2")
 SINGLE_TARGETS = ("norm.linear", "proj_mlp", "proj_out", *ATTENTION)
 
 
 MODES = {"tokens": ("condition", "all"), "attention": ("union", "independent")}
-HEADER_PREFIX = "reflectionflow."  # of a mode's settings in a file's header
+HEADER_PREFIX = "reflectionflow."  # prefix of a mode's settings in a file's header
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a LoRA was trained, and so must be run; raises InputError for unknown values.
+    """How a LoRA was trained and must be run; InputError for unknown values.
 
-    It applies to `tokens`: only the "condition", or "all" as with an ordinary loader. `attention`
-    is a "union" of all tokens, or the condition attends only to itself and is "independent" of
-    prompt, noise and time.
+    `tokens` it is applied to: only the "condition", or "all" as with an ordinary loader.
+    `attention`: a "union" over all tokens, or "independent": the condition attends only to itself,
+    independent of prompt, noise and time.
     """
 
     tokens: str = "condition"
@@ -58,11 +58,11 @@ class Mode:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is the released corrector's."""
+        """Whether it is the released corrector's mode."""
         return (self.tokens, self.attention) == ("condition", "union")
 
 
-PUBLISHED = Mode()  # of the released corrector, and of every file without a mode in its header
+PUBLISHED = Mode()  # the mode of the released corrector and of files without a mode in their header
 
 
 class LoraLayer(nn.Module):
@@ -79,7 +79,7 @@ class LoraLayer(nn.Module):
         return self.down.shape[0]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # Scaled here, where a token has 32 numbers instead of 3072.
+        # Scaled here: a token has 32 numbers instead of 3072.
         narrow = linear(tokens, self.down.to(tokens.dtype)) * (self.alpha / self.rank)
         return linear(narrow, self.up.to(tokens.dtype))
 
@@ -101,7 +101,7 @@ class CorrectorLora(nn.Module):
         alpha: float | None = None,
         mode: Mode = PUBLISHED,
     ) -> CorrectorLora:
-        """A new LoRA whose output is 0, in float32; initialised like peft's "gaussian"."""
+        """A new float32 LoRA with output 0, initialised like peft's "gaussian"."""
         if rank < 1:
             raise InputError(f"The rank is {rank}. Give a rank of 1 or more.")
         scale = float(rank if alpha is None else alpha)
@@ -122,13 +122,13 @@ class CorrectorLora(nn.Module):
         return cast(LoraLayer, self.layers[key]) if key in self.layers else None
 
     def under(self, block: str) -> dict[str, LoraLayer]:
-        """The layers of one block, by their path inside it."""
+        """The layers of one block, by their path in it."""
         names = SINGLE_TARGETS if block.startswith("single_") else DOUBLE_TARGETS
         found = {name: self.at(f"{block}.{name}") for name in names}
         return {name: layer for name, layer in found.items() if layer is not None}
 
     def serialised(self) -> bytes:
-        """A file in the published format; a mode other than PUBLISHED is in the header."""
+        """A file in the published format; modes other than PUBLISHED are in the header."""
         tensors: dict[str, Tensor] = {}
         for name, layer in self.items():
             tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.down.detach().cpu().contiguous()
@@ -138,24 +138,24 @@ class CorrectorLora(nn.Module):
         return _ordered(serialise(tensors, metadata={"format": "pt", **_header(self.mode)}))
 
     def save(self, path: str | Path) -> Path:
-        """Writes that file, or FILE_NAME inside a folder."""
+        """Writes that file to `path`, or as FILE_NAME into a folder."""
         path = Path(path)
         file = path if path.suffix.lower() in SAFETENSORS else path / FILE_NAME
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when complete, because a training may be killed while it saves.
+        # Renamed when complete: a training may be killed while saving.
         partial = file.with_suffix(".partial")
         partial.write_bytes(self.serialised())
         return partial.replace(file)
 
 
 def target_shapes(transformer: FluxTransformer2DModel) -> dict[str, tuple[int, int]]:
-    """(outputs, inputs) of every linear that carries LoRA, by dotted path."""
+    """(outputs, inputs) of every linear layer with a LoRA, by dotted path."""
     depths = len(transformer.transformer_blocks), len(transformer.single_transformer_blocks)
     return {path: _shape(transformer.get_submodule(path)) for path in corrector_paths(*depths)}
 
 
 def corrector_paths(double: int, single: int) -> list[str]:
-    """The dotted paths of all linears that carry LoRA, for so many double and single blocks."""
+    """The dotted paths of all linear layers with a LoRA, by numbers of double and single blocks."""
     paths = ["x_embedder"]
     paths += [f"transformer_blocks.{i}.{name}" for i in range(double) for name in DOUBLE_TARGETS]
     for i in range(single):
@@ -168,11 +168,11 @@ def load_corrector_lora(
     transformer: FluxTransformer2DModel,
     dtype: torch.dtype | None = None,
 ) -> CorrectorLora:
-    """The LoRA of a file, or of a folder that holds FILE_NAME or what PEFT saves there.
+    """The LoRA in a file, or in a folder with FILE_NAME or PEFT's file.
 
-    In `dtype`, or as stored; whatever its tensors are called and however its scale is said, see
-    lora_file.py. Raises InputError for a file that does not hold a LoRA of every target of this
-    FLUX and of no other module.
+    In `dtype`, or as stored; all usual tensor names and ways of giving the scale are supported, see
+    lora_file.py. InputError unless the file has a LoRA for every target of this FLUX and for
+    nothing else.
     """
     return read_corrector_lora(path, target_shapes(transformer), dtype)
 
@@ -180,12 +180,12 @@ def load_corrector_lora(
 def read_corrector_lora(
     path: str | Path, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype | None = None
 ) -> CorrectorLora:
-    """As `load_corrector_lora`, for a FLUX of which only `target_shapes` are known."""
+    """`load_corrector_lora` for a FLUX of which only `target_shapes` are known."""
     stored = read_lora(path, shapes, FILE_NAME)
     layers = {}
     for name in shapes:
         down, up, alpha = stored.factors[name]
-        # Copied, so that the file is not held open and the tensors are aligned.
+        # Copied, so that the file is closed and the tensors are aligned.
         down, up = (part.to(dtype or part.dtype, copy=True) for part in (down, up))
         layers[name] = LoraLayer(down, up, alpha)
     return CorrectorLora(layers, _mode(stored.file, stored.header)).requires_grad_(False)
@@ -196,14 +196,12 @@ def _key(path: str) -> str:
 
 
 def _shape(layer: nn.Module) -> tuple[int, int]:
-    # Not the weight's shape: a quantised weight is packed, and a peft layer wraps it.
+    # Not the weight's shape: quantised weights are packed, and peft layers wrap them.
     return cast(int, layer.out_features), cast(int, layer.in_features)
 
 
 def _ordered(file: bytes) -> bytes:
-    """The same safetensors file with its metadata in order, which safetensors writes in any: the
-    same tensors are then the same bytes.
-    """
+    """The safetensors file with sorted metadata, so that equal tensors give equal bytes."""
     length = int.from_bytes(file[:8], "little")
     header = json.loads(file[8 : 8 + length])
     header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
@@ -226,7 +224,7 @@ def _mode(file: Path, header: Mapping[str, str]) -> Mode:
     }
     if unknown := settings.keys() - MODES.keys():
         raise InputError(
-            f"{file} was trained in a way that this version does not know ({listed(unknown)}). "
-            "Install a newer version of ReflectionFlow."
+            f"{file} was trained in a way that this version does not support "
+            f"({listed(unknown)}). Install a newer version of ReflectionFlow."
         )
     return Mode(**settings)

@@ -1,9 +1,9 @@
-"""Reads any LoRA file of FLUX into one form: for every linear of diffusers' FLUX its two factors.
+"""Reads any LoRA file of FLUX into one form: two factors for each linear layer of diffusers' FLUX.
 
-The numbers are those that diffusers or PEFT make of the same file. An alpha beside the weights
-counts first, then PEFT's settings, then the linear's own rank, as in ComfyUI and kohya's scripts
-(diffusers, for a file of PEFT's names with some alphas, gives a linear without one that of others).
-What would be computed otherwise than it was trained, such as DoRA, is refused.
+The values equal those of diffusers or PEFT for the same file. The scale is taken from an alpha next
+to the weights, otherwise from PEFT's settings, otherwise from the layer's rank, as in ComfyUI and
+kohya's scripts. (For a file with PEFT's names and only some alphas, diffusers uses alphas of other
+layers.) What would be computed differently than it was trained, such as DoRA, is rejected.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from .folders import PEFT_FILE, first_line, listed, lora_files
 from .lora_names import NamedLora, Sorted, sort_keys
 from .lora_settings import AdapterSettings, adapter_settings, of_transformer, parsed
 
-HEADER_SETTINGS = "lora_adapter_metadata"  # of diffusers, in a file's header
-# 8-bit floats have few operations; each of their values is one of bfloat16, too.
+HEADER_SETTINGS = "lora_adapter_metadata"  # diffusers' key in a file's header
+# 8-bit floats support few operations; bfloat16 represents all their values.
 SMALL = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, *SMALL)
 
-Shapes = Mapping[str, tuple[int, int]]  # (outputs, inputs) of linears, by diffusers' dotted path
+Shapes = Mapping[
+    str, tuple[int, int]
+]  # (outputs, inputs) of linear layers, by diffusers' dotted path
 Factors = tuple[Tensor, Tensor, float]  # (rank, inputs), (outputs, rank) and alpha
 
 
@@ -41,10 +43,10 @@ class StoredLora:
 
 
 def read_lora(path: str | Path, shapes: Shapes, name: str) -> StoredLora:
-    """The LoRA of a file, or of a folder with one called `name` or PEFT's, for all of `shapes`.
+    """The LoRA of a file, or of a folder with a file called `name` or PEFT's, for all of `shapes`.
 
-    8-bit floats come as bfloat16, which holds them exactly, other weights as stored. Raises
-    InputError for a file that is damaged, holds something else, more or less, or cannot be run.
+    8-bit floats are returned as bfloat16, which represents them exactly, other weights as stored.
+    InputError for a file that is damaged, does not fit `shapes` exactly, or cannot be run.
     """
     file = _find(Path(path).expanduser(), name)
     tensors, header = _read(file)
@@ -87,7 +89,7 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _check(file: Path, found: Sorted, keys: Iterable[str], shapes: Shapes) -> None:
-    """Raises InputError unless the keys are those of a LoRA on all of `shapes` and on no more."""
+    """InputError unless the keys are those of a LoRA on exactly these `shapes`."""
     if not found.loras:
         raise InputError(
             f"{file} holds no corrector LoRA for this FLUX: none of its keys match "
@@ -123,7 +125,7 @@ def _check(file: Path, found: Sorted, keys: Iterable[str], shapes: Shapes) -> No
 
 
 def _halves(found: Sorted) -> list[str]:
-    """The factors that are missing where the other one, or an alpha, is there."""
+    """The factors that are missing although the other one, or an alpha, is present."""
     return [
         f"the {part} factor of {lora.path}"
         for lora in found.loras.values()
@@ -154,7 +156,7 @@ def _factors(
     shapes: list[tuple[int, int]],
     settings: AdapterSettings,
 ) -> Factors:
-    """The checked factors of one of the file's linears, which holds linears of these `shapes`."""
+    """The checked factors of one layer in the file, which covers layers of these `shapes`."""
     down, up = tensors[lora.keys["down"]], tensors[lora.keys["up"]]
     given = tensors[lora.keys["alpha"]] if "alpha" in lora.keys else None
     rank = len(down) if down.ndim else 0
@@ -172,8 +174,8 @@ def _factors(
         return down, up, settings.alpha_of(lora.path, rank)
     if settings.rank_stabilised:
         raise InputError(
-            f"{file} has an alpha beside its weights ({lora.keys['alpha']}) and use_rslora in its "
-            "settings, and each says another scale. Give a file with one of the two."
+            f"{file} has an alpha beside its weights ({lora.keys['alpha']}) and use_rslora in "
+            "its settings, which give different scales. Give a file with one of the two."
         )
     return down, up, float(_usable(file, lora, given.to(torch.float32)))
 
@@ -194,10 +196,9 @@ def _usable(file: Path, lora: NamedLora, tensor: Tensor) -> Tensor:
 
 
 def _split(down: Tensor, up: Tensor, alpha: float, rows: list[int]) -> list[Factors]:
-    """The factors for each part of a fused linear's outputs; the scale is that of the whole.
+    """The factors for each part of a fused layer's outputs; all have the whole layer's scale.
 
-    LoRAs that a tool has fused lie on the diagonal of `up`, so that each part needs only a share of
-    the rank.
+    Fused LoRAs may be block-diagonal in `up`, so that each part only needs a share of the rank.
     """
     ups, share, rest = up.split(rows), *divmod(len(down), len(rows))
     if len(rows) == 1 or rest or not _is_diagonal(ups, share):

@@ -1,7 +1,7 @@
-"""What trainers and libraries call the tensors of one FLUX LoRA, and which linear each belongs to.
+"""Names of a FLUX LoRA's tensors in different programs, and the linear layers they belong to.
 
-Known are the names of PEFT, diffusers (today's and former), ComfyUI and kohya's sd-scripts, over
-diffusers' FLUX or over Black Forest Labs', whose linears are fused: query, key and value are one.
+Known are the names of PEFT, diffusers (current and former), ComfyUI and kohya's sd-scripts, for
+diffusers' FLUX and for Black Forest Labs', which fuses query, key and value into one layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# A factor's name may end with an adapter's and with "weight".
+# A factor's name may be followed by an adapter's name and by "weight".
 _END = r"(?:\.(?!weight$|bias$)[\w-]+)?(?:\.weight)?$"
 PARTS = {
     "down": re.compile(rf"\.(?:lora_A|lora_down|lora\.down|lora_linear_layer\.down){_END}"),
@@ -20,12 +20,12 @@ PARTS = {
     "bias": re.compile(r"\.(?:lora_B|lora_up|lora\.up)(?:\.[\w-]+)?\.bias$"),
     "other": re.compile(r"\.(?:lora_mid|lokr_\w+|hada_\w+|oft_\w+|diff|diff_b)(?:\.\w+)*$"),
 }
-# What stands before a path, or inside it where a module was wrapped.
+# Prefixes of a path, or names inside it if a module was wrapped.
 _DOTTED = r"base_model|model|module|diffusion_model|transformer|unet"
 PREFIX = re.compile(rf"^(?:(?:{_DOTTED})\.)*(?:lora_unet_|lora_transformer_|lycoris_)?")
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 QUERY_KEY_VALUE = ("attn.to_q", "attn.to_k", "attn.to_v")
-# Black Forest Labs' linear of a block, and diffusers' that lie in it, in the order of its outputs.
+# Black Forest Labs' layer of a block, and diffusers' layers in it, in the order of its outputs.
 DOUBLE_FUSED = {
     "img_mod.lin": ("norm1.linear",),
     "img_attn.qkv": QUERY_KEY_VALUE,
@@ -42,15 +42,15 @@ _BLOCK = re.compile(r"^(single_)?transformer_blocks\.(\d+)\.")
 
 @dataclass(slots=True)
 class NamedLora:
-    """One linear's LoRA as a file names it."""
+    """One layer's LoRA as named in a file."""
 
-    path: str  # as in the file, without what stands before it
-    keys: dict[str, str] = field(default_factory=dict)  # the file's keys, by the names of PARTS
+    path: str  # as in the file, without its prefix
+    keys: dict[str, str] = field(default_factory=dict)  # keys in the file, by name in PARTS
 
 
 @dataclass(slots=True)
 class Sorted:
-    """A file's keys: those of known linears by the diffusers paths that they cover, and others."""
+    """A file's keys: those of known layers by the diffusers paths they cover, and others."""
 
     loras: dict[tuple[str, ...], NamedLora] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Sorted:
 
 
 def sort_keys(keys: Iterable[str], paths: Iterable[str]) -> Sorted:
-    """A LoRA file's keys by the linears at `paths` of diffusers' FLUX, however it names them."""
+    """A LoRA file's keys by the layers at `paths` of diffusers' FLUX, in any naming."""
     known, found = _linears(paths), Sorted()
     for key in sorted(keys):
         part, before = _split(key)
@@ -75,7 +75,7 @@ def sort_keys(keys: Iterable[str], paths: Iterable[str]) -> Sorted:
 
 
 def _split(key: str) -> tuple[str | None, str]:
-    """Which of PARTS a key is, and what stands before that."""
+    """The part in PARTS that a key belongs to, and the text before it."""
     for part, pattern in PARTS.items():
         if match := pattern.search(key):
             return part, key[: match.start()]
@@ -83,7 +83,7 @@ def _split(key: str) -> tuple[str | None, str]:
 
 
 def _linears(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Every name of a linear, flat, with the paths that it covers."""
+    """All names of a layer, flat, with the paths that it covers."""
     present = list(paths)
     names = {_flat(path): (path,) for path in present}
     if "x_embedder" in present:
@@ -99,4 +99,4 @@ def _linears(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _flat(path: str) -> str:
-    return path.replace(".", "_")  # as kohya's names are
+    return path.replace(".", "_")  # kohya's naming

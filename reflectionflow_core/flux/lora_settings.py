@@ -1,6 +1,6 @@
-"""PEFT's settings of a LoRA: how often it counts, and whether this package can run it.
+"""PEFT's settings of a LoRA: its scale, and whether this package can run it.
 
-PEFT writes them as adapter_config.json, diffusers into a file's header. Knows no models.
+PEFT writes them to adapter_config.json, diffusers into a file's header. Independent of models.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 from ..record import InputError
 
-# Of LoraConfig in PEFT; a file whose settings do not name it was trained with that one.
+# LoraConfig's default in PEFT, for files whose settings lack it.
 DEFAULT_ALPHA = 8.0
 READ = {"lora_alpha", "r", "alpha_pattern", "rank_pattern", "use_rslora", "init_lora_weights"}
-# They say what was trained, on what and with what, and nothing of how the weights are used.
+# Settings about the training that do not change how the weights are used.
 WITHOUT_EFFECT = {
     "auto_mapping",
     "base_model_name_or_path",
@@ -28,7 +28,7 @@ WITHOUT_EFFECT = {
     "layers_to_transform",
     "lora_dropout",
     "megatron_core",
-    "modules_to_save",  # a file that holds such modules has keys of them
+    "modules_to_save",  # such modules would have keys in the file
     "peft_type",
     "peft_version",
     "qalora_group_size",
@@ -37,16 +37,16 @@ WITHOUT_EFFECT = {
     "target_modules",
     "task_type",
 }
-# Others take a part of the base's own weights away, and the LoRA fits only the rest.
+# Other values subtract part of the base weights, and the LoRA only fits the rest.
 INITIALISATIONS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """PEFT's settings of one LoRA, checked; `where` is the file that they stand in.
+    """PEFT's settings of one LoRA, checked; `where` is the file that contains them.
 
-    Ranks and alphas of single linears are by a regular expression for the end of the linear's path;
-    None stands for what is not said.
+    Ranks and alphas of single layers are by a regular expression for the end of the layer's path;
+    None: not given.
     """
 
     where: str = ""
@@ -57,9 +57,9 @@ class AdapterSettings:
     rank_stabilised: bool = False
 
     def alpha_of(self, path: str, rank: int) -> float:
-        """The alpha with which alpha / rank is PEFT's scale; without any settings, the rank.
+        """The alpha for which alpha / rank is PEFT's scale; without settings, the rank.
 
-        Raises InputError if the settings give this linear another rank than its weights have.
+        InputError if the settings give this layer another rank than its weights have.
         """
         said = _for_path(path, self.ranks, self.rank)
         if said not in (None, rank):
@@ -73,7 +73,7 @@ class AdapterSettings:
 
 
 def parsed(text: str, where: str) -> dict[str, Any]:
-    """The settings in a header or file; raises InputError unless they are a JSON object."""
+    """The settings in a header or file; InputError unless they are a JSON object."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -91,10 +91,10 @@ def parsed(text: str, where: str) -> dict[str, Any]:
 def adapter_settings(
     values: Mapping[str, Any], where: str, alpha: float = DEFAULT_ALPHA
 ) -> AdapterSettings:
-    """PEFT's settings `values`, without prefixes; `alpha` stands for one that they do not name.
+    """PEFT's settings from `values`, without prefixes; `alpha` is the default for a missing one.
 
-    Raises InputError with the name of a setting that is not known here and may change what a LoRA
-    does, or whose value is of another type. An unknown setting that is off is none.
+    InputError for an unknown setting that may change what a LoRA does, unless it is off, and for a
+    value of the wrong type.
     """
     for name in sorted(values.keys() - READ - WITHOUT_EFFECT):
         if values[name] not in (None, False, "", "none", [], {}):
@@ -118,16 +118,16 @@ def adapter_settings(
 
 
 def of_transformer(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The transformer's settings among diffusers', with or without "transformer." before a name.
+    """The transformer's settings among diffusers', with or without the prefix "transformer.".
 
-    Those of text encoders are left out, since a file's own keys say whether it has any.
+    Settings of text encoders are ignored, since a file's keys show whether it has any.
     """
     own = {key: value for key, value in values.items() if not key.startswith("text_encoder")}
     return {key.removeprefix("transformer."): value for key, value in own.items()}
 
 
 def _for_path(path: str, patterns: Mapping[str, float], otherwise: float | None) -> float | None:
-    """The value of the first of PEFT's patterns that fits the end of `path`."""
+    """The value of the first of PEFT's patterns that matches the end of `path`."""
     fitting = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", path))
     return next(fitting, otherwise)
 
@@ -147,14 +147,14 @@ def _pattern(values: Mapping[str, Any], name: str, where: str) -> dict[str, Any]
 
 
 def number(value: Any, name: str, where: str) -> float:
-    """`value` of the setting `name` as a float; raises InputError unless it is a finite number."""
+    """`value` of the setting `name` as a float; InputError unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not _fits(value):
         raise _wrong(where, name, value, "a finite number")
     return float(value)
 
 
 def _fits(value: float) -> bool:
-    return abs(value) < 1e30  # so that float32 holds it; NaN fails, too
+    return abs(value) < 1e30  # must fit into float32; also rejects NaN
 
 
 def _rank(value: Any, name: str, where: str) -> int:

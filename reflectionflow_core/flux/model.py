@@ -1,6 +1,6 @@
 """FLUX's modules in one object, and the encoding and decoding of pictures.
 
-The modules are those of diffusers and transformers, unchanged.
+The modules are unmodified ones of diffusers and transformers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 
-Scheduler = Any  # FlowMatchEulerDiscreteScheduler, whose annotations are not what it returns
+Scheduler = Any  # FlowMatchEulerDiscreteScheduler, whose type annotations are wrong
 
 
 @dataclass(slots=True, eq=False)
 class Flux:
-    """One loaded FLUX; generators and correctors share it, one after the other."""
+    """A loaded FLUX; generators and correctors use it in turn."""
 
     transformer: FluxTransformer2DModel
     vae: AutoencoderKL
@@ -34,9 +34,9 @@ class Flux:
     clip_tokenizer: CLIPTokenizer
     t5: T5EncoderModel
     t5_tokenizer: T5Tokenizer
-    scheduler: Scheduler  # read for its configuration; every sample copies it
+    scheduler: Scheduler  # used for its configuration; every sample copies it
     placement: Placement = field(default_factory=lambda: Resident(torch.device("cpu")))
-    # Results of the encoders, in host memory. Clear them if an encoder's weights change.
+    # Results of the encoders in host memory; clear them if an encoder's weights change.
     texts: Cache[Tensor] = field(default_factory=Cache)
     pictures: Cache[Tensor] = field(default_factory=Cache)
     colours: Cache[Tensor] = field(default_factory=Cache)
@@ -60,7 +60,7 @@ class Flux:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """Every loaded module with weights, by name."""
+        """All loaded modules with weights, by name."""
         parts = {"transformer": self.transformer, "t5": self.t5, "clip": self.clip, "vae": self.vae}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -74,14 +74,14 @@ class Flux:
 
     @property
     def token_pixels(self) -> int:
-        """The side of a token's square of pixels; 16 in every FLUX so far."""
+        """The side of a token in pixels; 16 in every FLUX so far."""
         return 2 ** len(self.vae.config["block_out_channels"])
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) from -1 to 1 as the transformer's latents (B, 16, H/8, W/8).
+        """Latents (B, 16, H/8, W/8) of pixels (B, 3, H, W) from -1 to 1.
 
-        The mode of the VAE's distribution, as in ComfyUI; the paper's program samples from it
-        instead, and gets another condition for the same picture each time.
+        The mode of the VAE's distribution, as in ComfyUI; the paper's program samples from it,
+        which gives another condition for the same picture each time.
         """
         config = self.vae.config
         with self.placement.on_device(self.vae):
@@ -90,7 +90,7 @@ class Flux:
             return (posterior.mode() - config["shift_factor"]) * config["scaling_factor"]
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, 16, h, w) as pixels (B, 3, 8h, 8w), about -1 to 1."""
+        """Pixels (B, 3, 8h, 8w), about -1 to 1, of latents (B, 16, h, w)."""
         config = self.vae.config
         with self.placement.on_device(self.vae):
             latents = latents / config["scaling_factor"] + config["shift_factor"]

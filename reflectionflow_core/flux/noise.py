@@ -1,4 +1,4 @@
-"""Starting noises from seeds, equal to those that stock FluxPipeline draws on the CPU."""
+"""Initial noise from seeds, equal to that of stock FluxPipeline on the CPU."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..record import Neighbour, Restart, Seed
 
-Shape = tuple[int, ...]  # channels, then frames where a model has any, height, width
+Shape = tuple[int, ...]  # channels, frames (if any), height, width
 
 
 def starting_noise(seeds: Sequence[Seed], shape: Shape, dtype: torch.dtype) -> Tensor:
-    """One noise a seed, (B, channels, height, width); from the CPU, so equal on every device."""
+    """One noise per seed, (B, channels, height, width); from the CPU, so equal on every device."""
     return torch.stack([_noise(seed, shape, dtype) for seed in seeds])
 
 
@@ -25,12 +25,12 @@ def _noise(seed: Seed, shape: Shape, dtype: torch.dtype) -> Tensor:
         seed = seed.pivot
     noise = _gaussian(seed.seed if isinstance(seed, Restart) else seed, shape, dtype)
     for move in reversed(moves):
-        stay = math.sqrt(1 - move.radius**2)  # keeps the variance 1
+        stay = math.sqrt(1 - move.radius**2)  # keeps variance 1
         other = _gaussian(move.seed, shape, dtype)
         noise = (stay * noise.float() + move.radius * other.float()).to(dtype)
     return noise
 
 
 def _gaussian(seed: int, shape: Shape, dtype: torch.dtype) -> Tensor:
-    # Drawn in `dtype`: drawing in float32 and rounding gives other numbers.
+    # Drawn in `dtype`: rounding float32 would give other numbers.
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=dtype)

@@ -1,4 +1,4 @@
-"""FLUX as the painters of a search, and what every painter of batches has in common."""
+"""FLUX as the painters of a search, and the base class of all painters of batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .text import Text, corrector_text, encode_texts
 class GroupedRow(Protocol):
     @property
     def grid(self) -> tuple[int, ...]:
-        """Rows of one grid can share a batch: that of the shape of their conditions, or of more."""
+        """Rows with equal grids can share a batch; depends on the shape of conditions and more."""
         ...
 
 
@@ -50,7 +50,7 @@ Made = TypeVar("Made")
 class BatchPainter(Generic[AnyRow]):
     """A Painter with previews and restarts, over any model that samples rows in a batch.
 
-    A subclass says what a request becomes and how rows are sampled.
+    A subclass defines how a request becomes a row and how rows are sampled.
     """
 
     def __init__(self, steps: int) -> None:
@@ -64,14 +64,14 @@ class BatchPainter(Generic[AnyRow]):
     def sample(
         self, rows: Sequence[AnyRow], steps: int, progress: ProgressSlice
     ) -> tuple[Tensor, Tensor]:
-        """The finished latents (B, c, h, w), and how far the last two predictions (B,) differ."""
+        """The final latents (B, c, h, w), and the difference of the last two predictions (B,)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         raise NotImplementedError
 
     def levels(self) -> list[float]:
-        """The noise before each step, from 1 on, and 0 after the last."""
+        """The noise level before each step, starting at 1, and 0 after the last."""
         raise NotImplementedError
 
     def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
@@ -83,7 +83,7 @@ class BatchPainter(Generic[AnyRow]):
     def paint_with_latents(
         self, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[Painted]:
-        """As `paint`, each picture with its latents (c, h, w) in the form of `written`."""
+        """`paint`, with the latents (c, h, w) of each picture in the form of `written`."""
 
         def paint(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Painted]:
             latents = self.sample(rows, self.steps, part)[0]
@@ -92,7 +92,7 @@ class BatchPainter(Generic[AnyRow]):
         return self._in_groups(requests, self.steps, paint, progress)
 
     def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
-        """The pictures that few long steps lead to, from the same noise."""
+        """The pictures after a few long steps from the same noise."""
 
         def look(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Preview]:
             latents, apart = self.sample(rows, self.preview_steps, part)
@@ -104,7 +104,7 @@ class BatchPainter(Generic[AnyRow]):
         return self.steps - first_step(self.levels(), level)
 
     def first_of(self, request: Request) -> int:
-        """The step that a request begins with: 0, or later for a restart."""
+        """The step that a request starts with: 0, or later for a restart."""
         seed = request.seed
         return self.steps - self.steps_from(seed.level) if isinstance(seed, Restart) else 0
 
@@ -115,7 +115,7 @@ class BatchPainter(Generic[AnyRow]):
         paint: Callable[[Sequence[AnyRow], ProgressSlice], list[Made]],
         progress: Progress,
     ) -> list[Made]:
-        """The pictures in the order of the requests; rows of one grid go through together."""
+        """The pictures in the order of the requests; rows with equal grids are batched."""
         progress.check()
         groups: dict[tuple[int, ...], list[tuple[int, AnyRow]]] = {}
         for index, row in enumerate(map(self.row, requests)):
@@ -144,8 +144,7 @@ class ProgressSlice:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What a correction leaves of its parent: the clean latents (c, h, w), where `mask` (h, w) is
-    False."""
+    """What a correction keeps: its parent's latents (c, h, w) where `mask` (h, w) is False."""
 
     latents: Tensor
     mask: Tensor
@@ -153,8 +152,10 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True)
 class FluxRow:
-    """One picture to paint: from noise, or from the clean latents `start` (n, 64) taken back to the
-    noise that step `first` begins with."""
+    """A picture to paint, from noise or from the clean latents `start` (n, 64).
+
+    `start` gets the noise that step `first` begins with.
+    """
 
     text: Text
     seed: Seed
@@ -170,7 +171,7 @@ class FluxRow:
 
 
 class FluxPainter(BatchPainter[FluxRow]):
-    """FLUX on diffusers, with a LoRA on the condition or without."""
+    """FLUX with diffusers, with or without a LoRA on the condition."""
 
     def __init__(
         self, flux: Flux, sampling: SamplingSettings, lora: CorrectorLora | None = None
@@ -193,9 +194,10 @@ class FluxPainter(BatchPainter[FluxRow]):
 
 
 class FluxGenerator(FluxPainter):
-    """Paints drafts: the pictures of stock FluxPipeline for the same seeds.
+    """Paints drafts: the same pictures as stock FluxPipeline for the same seeds.
 
-    A restart begins with the parent's picture as it is seen: a resumed search has no other latents.
+    A restart begins with the parent's picture, not its latents, which a resumed search does not
+    have.
     """
 
     def row(self, request: Request) -> FluxRow:
@@ -210,7 +212,7 @@ class FluxGenerator(FluxPainter):
 
 
 class FluxCorrector(FluxPainter):
-    """Repaints pictures as their reflections ask, with the corrector's LoRA on the condition."""
+    """Repaints pictures by their reflections, with the corrector's LoRA on the condition."""
 
     def __init__(
         self,
@@ -248,8 +250,7 @@ def _sample(
     lora: CorrectorLora | None,
     part: ProgressSlice,
 ) -> tuple[Tensor, Tensor]:
-    """The rows' finished latents, (B, 16, h, w), and how far their last two predictions, (B,), lie
-    apart."""
+    """The final latents (B, 16, h, w), and the difference of the last two predictions (B,)."""
     grid = (sampling.height // flux.token_pixels, sampling.width // flux.token_pixels)
     part.progress.check()
     inputs = _inputs(flux, rows, sampling, grid)
@@ -289,8 +290,7 @@ def _inputs(
 
 
 def _kept_of(rows: Sequence[FluxRow], noise: Tensor) -> Kept | None:
-    """What all rows keep, beside those that keep nothing; None where none does. `noise` (B, n, 64)
-    is what they begin with."""
+    """What the rows keep, or None; `noise` (B, n, 64) is their initial noise."""
     if not any(row.kept for row in rows):
         return None
     clean, where = torch.zeros_like(noise), torch.zeros_like(noise, dtype=torch.bool)
@@ -303,19 +303,20 @@ def _kept_of(rows: Sequence[FluxRow], noise: Tensor) -> Kept | None:
 
 
 def sampled_cells(region: Region, size: tuple[int, int], shape: Sequence[int]) -> Tensor:
-    """Which latents of `shape` (..., h, w) are sampled for a region of a picture of `size` (width,
-    height)."""
+    """Mask of the latents of `shape` (..., h, w) that are sampled for a region.
+
+    `size` is the (width, height) of the picture.
+    """
     return torch.from_numpy(cells_of(alpha_of(region, size), shape[-2], shape[-1]))
 
 
 def written(latents: Tensor) -> bytes:
-    """Latents as a History keeps them: safetensors, in their own precision."""
+    """Latents as stored in a History: safetensors in their own precision."""
     return save({"latents": latents.detach().cpu().contiguous()})
 
 
 def read_latents(data: bytes | None, shape: Sequence[int]) -> Tensor | None:
-    """The latents of `written`; None where there are none of that `shape` (c, h, w), as from
-    another model."""
+    """The latents of `written`; None if none have that `shape` (c, h, w), as from another model."""
     latents = load(data)["latents"] if data is not None else None
     return latents if latents is not None and latents.shape == tuple(shape) else None
 
@@ -329,7 +330,7 @@ def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor
 def _noised(
     flux: Flux, rows: Sequence[FluxRow], noise: Tensor, sampling: SamplingSettings
 ) -> Tensor:
-    """What the rows begin with (B, n, 64): noise, or a picture under as much of it as is asked."""
+    """The rows' initial values (B, n, 64): noise, or a picture with the requested noise."""
     starts = [row.start for row in rows if row.start is not None]
     if not starts:
         return noise
@@ -339,14 +340,14 @@ def _noised(
 
 
 def _levels(flux: Flux, sampling: SamplingSettings) -> list[float]:
-    """The noise before each step, from 1 on, and 0 after the last."""
+    """The noise level before each step, starting at 1, and 0 after the last."""
     tokens = (sampling.height // flux.token_pixels) * (sampling.width // flux.token_pixels)
     return make_schedule(flux, sampling.steps, tokens).sigmas.tolist()
 
 
 @torch.no_grad()
 def _decode(flux: Flux, latents: Tensor) -> list[Image.Image]:
-    # One by one: a VAE at 1024 x 1024 is busy with one picture, and memory stays flat.
+    # One by one: a 1024 x 1024 picture keeps a VAE busy, and memory stays low.
     return [to_picture(flux.decode(row[None])[0]) for row in latents]
 
 
@@ -357,6 +358,6 @@ def to_picture(pixels: Tensor) -> Image.Image:
             "FLUX painted values that are not numbers, which would be a black picture. "
             "Check the weights and the LoRA, or load FLUX with dtype fp32."
         )
-    # Through numpy, whose rounding is the one that diffusers uses.
+    # With numpy, whose rounding diffusers uses.
     values = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().float().numpy()
     return Image.fromarray((values * 255).round().astype("uint8"))

@@ -1,9 +1,9 @@
-"""Where FLUX's weights are while they are used: three plans for three sizes of GPU.
+"""Where FLUX's weights are during use: three plans for three sizes of GPU.
 
-Only a placement moves modules, so a host with its own memory manager (ComfyUI) replaces it and
-nothing else. For inference only: the device gets copies of weights, which are discarded. Weights
-that are on the device already, as all are where the CPU computes, are used where they lie; those
-that wait in their file's type (stored.py) are restored on the device.
+Only a placement moves modules, so a host with its own memory manager (ComfyUI) replaces only this.
+For inference only: the device gets copies of weights, which are discarded. Weights already on the
+device (always, on the CPU) are used there; weights kept in their file's type (stored.py) are
+converted on the device.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from .folders import first_line
 from .stored import computing_bytes, restore, stored_as
 
 PLANS = ("auto", "resident", "phased", "streamed")
-LIGHT = 10**9  # bytes; smaller modules (VAE, LoRA, CLIP) stay on the device after their first use
-ACTIVATIONS = 5 * 10**9  # bytes: about 1 GB a sample, 3 GB to decode 1024 x 1024 pixels
-PINNED_SHARE = 2  # of a copy, the host memory that must be free: torch rounds such memory up
+LIGHT = (
+    10**9
+)  # smaller modules (VAE, LoRA, CLIP), in bytes, stay on the device after their first use
+ACTIVATIONS = 5 * 10**9  # bytes: about 1 GB per sample, 3 GB to decode 1024 x 1024 pixels
+PINNED_SHARE = 2  # free host memory required, relative to a copy: torch rounds pinned memory up
 
 
 class Placement(Protocol):
@@ -33,20 +35,20 @@ class Placement(Protocol):
     device: torch.device
 
     def on_device(self, *modules: nn.Module) -> AbstractContextManager[None]:
-        """A context in which the modules compute on `device`."""
+        """A context in which the modules are used on `device`."""
         ...
 
     def walk(self, blocks: Iterable[nn.Module]) -> Iterable[nn.Module]:
-        """The blocks of a module that is on the device, each ready when it is yielded."""
+        """The blocks of a module on the device, each ready when it is yielded."""
         ...
 
     def release(self) -> None:
-        """Frees the device's memory, as far as the plan allows."""
+        """Frees the device's memory as far as the plan allows."""
         ...
 
 
 class Resident:
-    """Every module moves to the device at its first use, and stays."""
+    """Every module is moved to the device at its first use and stays there."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -55,7 +57,7 @@ class Resident:
     def on_device(self, *modules: nn.Module) -> Iterator[None]:
         for module in modules:
             restore(_tensors(module), self.device)
-            # Checked first, because a quantised module refuses even a move to its own device.
+            # Checked first: a quantised module rejects even a move to its own device.
             if any(tensor.device != self.device for tensor in _tensors(module)):
                 module.to(self.device)
         yield
@@ -68,7 +70,7 @@ class Resident:
 
 
 class Loan:
-    """Tensors whose data is a copy on the device until `give_back`; the host keeps the original."""
+    """Tensors whose data are on the device until `give_back`; the host keeps the originals."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -96,14 +98,14 @@ class Loan:
 
 
 class Lending:
-    """Weights live in host memory and are copied to the device, one heavy module at a time.
+    """Weights are in host memory and are copied to the device, one large module at a time.
 
     Not for weights quantised by bitsandbytes, whose scales are not parameters.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        # Weak, so that the copy of a discarded LoRA is freed.
+        # Weak references free the copy of a discarded LoRA.
         self._loans: WeakKeyDictionary[nn.Module, Loan] = WeakKeyDictionary()
 
     @contextmanager
@@ -132,10 +134,10 @@ class Lending:
 
 
 class Streaming(Lending):
-    """Lending, but `blocks` are copied to the device one by one, each while the last one computes.
+    """Lending, but `blocks` are copied one by one, each while the previous one computes.
 
     diffusers' group offload does the same in hooks on `transformer.forward`, which the condition
-    branch never calls: it would copy without overlap, and its tracer would grow with every step.
+    branch never calls: it would copy without overlap, and its tracer would grow at every step.
     """
 
     def __init__(self, device: torch.device, blocks: Iterable[nn.Module]) -> None:
@@ -145,20 +147,22 @@ class Streaming(Lending):
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         if self._copies and _may_pin(total_bytes(held)):
             for tensor in held:
-                tensor.data = tensor.data.pin_memory()  # copies from pageable memory block
+                tensor.data = (
+                    tensor.data.pin_memory()
+                )  # copies from pageable memory are synchronous
 
     def walk(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
         ordered = list(blocks)
         loans = [Loan(self.device) for _ in ordered]
         done: torch.Event | None = None
-        if self._copies:  # the last step may still compute with its last blocks
+        if self._copies:  # the previous step may still use its last blocks
             self._copies.wait_stream(torch.cuda.current_stream(self.device))
         try:
             self._fetch(loans[0], ordered[0])
             for index, block in enumerate(ordered):
                 self._wait_for_copies()
                 if done:
-                    done.synchronize()  # the block before has computed, and its memory is free
+                    done.synchronize()  # the previous block is finished, and its memory is free
                 if index + 1 < len(ordered):
                     self._fetch(loans[index + 1], ordered[index + 1])
                 yield block
@@ -180,7 +184,7 @@ class Streaming(Lending):
         return torch.cuda.current_stream(self.device).record_event() if self._copies else None
 
     def _wait_for_copies(self) -> None:
-        """Makes the computation wait for all copies so far."""
+        """Makes computation wait for all copies so far."""
         if self._copies:
             torch.cuda.current_stream(self.device).wait_stream(self._copies)
 
@@ -197,7 +201,7 @@ def choose_plan(free: int, sizes: Mapping[str, int]) -> str:
 def make_placement(
     plan: str, device: torch.device, modules: Mapping[str, nn.Module], blocks: Iterable[nn.Module]
 ) -> Placement:
-    """The placement of a plan in PLANS; "auto" chooses by the GPU's free memory."""
+    """The placement of a plan in PLANS; "auto" depends on the GPU's free memory."""
     if plan == "auto":
         sizes = {name: computing_bytes(_tensors(module)) for name, module in modules.items()}
         on_gpu = device.type == "cuda"
@@ -208,10 +212,10 @@ def make_placement(
 
 
 def device_named(name: str | torch.device | None) -> torch.device:
-    """The device of that name, by default a GPU if there is one; InputError for a missing one."""
+    """The named device, by default a GPU if there is one; InputError if it is missing."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        value = torch.zeros((), device=device)  # fails if it is missing; adds the GPU's index
+        value = torch.zeros((), device=device)  # raises if it is missing; adds the GPU's index
         value.item()  # fails on one that holds no values
         return value.device
     except (RuntimeError, AssertionError) as error:
@@ -222,16 +226,16 @@ def device_named(name: str | torch.device | None) -> torch.device:
 
 
 def total_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes that the tensors take."""
+    """Bytes of the tensors."""
     return sum(tensor.nbytes for tensor in tensors)
 
 
 def _may_pin(size: int) -> bool:
-    """Whether the host has memory to spare for a copy that its system cannot move.
+    """Whether the host has memory to spare for a pinned copy.
 
-    Where it has not, the weights stay in the mapped files and are copied more slowly from there.
+    Otherwise the weights stay in the mapped files, and copying is slower.
     """
-    import psutil  # comes with accelerate
+    import psutil  # installed with accelerate
 
     return psutil.virtual_memory().available >= PINNED_SHARE * size
 

@@ -1,6 +1,4 @@
-"""A rough picture of unfinished latents: by the linear map that fits this VAE best, or decoded by a
-VAE so small that it takes no time.
-"""
+"""A rough picture of unfinished latents, by a fitted linear map or by a tiny VAE."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .model import Flux
 
-CELL = 16  # pixels of one colour in the picture that the map is fitted to
-CELLS = 16  # a side
-_SMALL = 2_000_000  # weights of a VAE; FLUX's has 84 million
+CELL = 16  # side of a single-colour cell in the fitted picture, in pixels
+CELLS = 16  # cells per side
+_SMALL = 2_000_000  # most weights of a tiny VAE; FLUX's has 84 million
 
 
 def previewer(flux: Flux) -> Callable[[Tensor], Image.Image]:
-    """Makes previews of latents (B, 16, h, w), B pictures side by side."""
+    """A function from latents (B, 16, h, w) to a preview with B pictures side by side."""
     if sum(weights.numel() for weights in flux.vae.parameters()) <= _SMALL:
         return partial(_decoded, flux)
     return partial(preview, colours=latent_colours(flux))
@@ -55,13 +53,13 @@ def _picture(values: Tensor) -> Image.Image:
 
 @torch.no_grad()
 def _fit(flux: Flux) -> Tensor:
-    """Least squares on a picture of random flat cells, for this VAE."""
+    """Least squares for this VAE on a picture of random single-colour cells."""
     generator = torch.Generator("cpu").manual_seed(0)
     cells = torch.rand(1, 3, CELLS, CELLS, generator=generator) * 2 - 1
     pixels = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
     latents = flux.encode(pixels).float().cpu()
     colours = adaptive_avg_pool2d(pixels, (latents.shape[2], latents.shape[3]))
     inputs = torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1).flatten(2)[0].T
-    # Ridge regression, so that channels that hardly depend on colour get small weights.
+    # Ridge regression gives small weights to channels that hardly depend on colour.
     square = inputs.T @ inputs + 0.01 * len(inputs) * torch.eye(inputs.shape[1])
     return torch.linalg.solve(square, inputs.T @ colours.flatten(2)[0].T)

@@ -15,13 +15,13 @@ from .branch import FluxInputs, step_constants, velocity
 from .lora import CorrectorLora
 from .model import Flux, Scheduler
 
-PREVIEW_STEPS = 6  # from noise to the preview of a picture; with fewer it is a blur
-CONVERGED = 0.25  # how far the last two predictions of a preview may lie apart
+PREVIEW_STEPS = 6  # steps of a preview; with fewer it is a blur
+CONVERGED = 0.25  # largest difference of the last two predictions of a preview
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerStep:
-    """After one step: `latents` on the way, and `clean`, the picture that FLUX predicts."""
+    """After one step: the current `latents`, and `clean`, the predicted picture."""
 
     latents: Tensor  # (B, n_img, 64)
     clean: Tensor
@@ -29,15 +29,14 @@ class SamplerStep:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is left alone while the rest is sampled: clean latents and their noise, each (B, n, 64),
-    and where they are kept, (B, n, 64) of bool."""
+    """What is kept while the rest is sampled: latents, their noise and a mask, (B, n, 64) each."""
 
     clean: Tensor
     noise: Tensor
     where: Tensor
 
     def blended(self, latents: Tensor, level: float) -> Tensor:
-        """`latents` at a noise `level` (0 to 1), with what is kept at the same level."""
+        """`latents` at a noise `level` (0 to 1), with the kept part at the same level."""
         kept = (1 - level) * self.clean.float() + level * self.noise.float()
         return torch.where(self.where, kept.to(latents), latents)
 
@@ -51,9 +50,9 @@ def denoise(
     first: int = 0,
     kept: Kept | None = None,
 ) -> Generator[SamplerStep, None, None]:
-    """Yields after every step; a consumer may stop at any of them, and FLUX stays usable.
+    """Yields after every step; a consumer may stop at any step.
 
-    The `first` of the `steps` are skipped: the latents have the noise level of that step. What is
+    The first `first` of the `steps` are skipped: the latents have the noise level of that step.
     `kept` is blended in after every step.
     """
     modules = [flux.transformer, *([lora] if lora else [])]
@@ -76,31 +75,31 @@ def denoise(
 
 
 def preview_steps(steps: int) -> int:
-    """How many long steps show how a picture of that many steps will look."""
+    """The number of long steps that show how a picture of that many steps will look."""
     return min(PREVIEW_STEPS, max(1, steps // 2))
 
 
 def agreement(before: Tensor | None, clean: Tensor) -> Tensor:
-    """How far two predictions (B, n, c) of the same pictures lie apart, relative to their size."""
-    if before is None:  # there is nothing that a single prediction could agree with
+    """The relative difference of two predictions (B, n, c) of the same pictures."""
+    if before is None:  # a single prediction has nothing to compare with
         return torch.full((len(clean),), math.inf)
     apart, size = (x.float().flatten(1).norm(dim=1) for x in (clean - before, clean))
     return (apart / size).cpu()
 
 
 def first_step(sigmas: Sequence[float], level: float) -> int:
-    """The step that begins with a noise of at most `level`; the last one, if none does."""
+    """The step that begins with a noise level of at most `level`, otherwise the last one."""
     found = (index for index, sigma in enumerate(sigmas) if sigma <= level + 1e-6)
     return min(next(found), len(sigmas) - 2)
 
 
 def resolution_shift(image_tokens: int) -> float:
-    """FLUX.1-dev's mu for a picture of so many tokens: 0.5 at 256 pixels a side, 1.15 at 1024."""
+    """FLUX.1-dev's mu for this number of tokens: 0.5 at 256 pixels per side, 1.15 at 1024."""
     return calculate_shift(image_tokens)
 
 
 def make_schedule(flux: Flux, steps: int, image_tokens: int) -> Scheduler:
-    """A scheduler of its own for one sample, shifted for the picture's size as in FluxPipeline."""
+    """A separate scheduler for one sample, shifted for the picture's size as in FluxPipeline."""
     config = flux.scheduler.config
     schedule = type(flux.scheduler).from_config(config)
     mu = calculate_shift(

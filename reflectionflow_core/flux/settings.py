@@ -1,4 +1,4 @@
-"""How FLUX paints and how its corrector looks at a picture, as settings; knows no model."""
+"""Settings of FLUX's sampling and of the corrector's condition; independent of models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..record import InputError
 from ..settings import check_choice
 
 FITS = ("squash", "fit")
-PROMPT_STYLES = ("training", "upstream")  # the functions are in text.py
+PROMPT_STYLES = ("training", "upstream")  # implemented in text.py
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """`width` and `height` in pixels; `max_sequence_length` in T5 tokens."""
+    """Sizes in pixels, `max_sequence_length` in T5 tokens; InputError if out of range."""
 
     width: int = 1024
     height: int = 1024
@@ -48,8 +48,8 @@ class SamplingSettings:
 class ConditionSettings:
     """How a picture and its reflection reach the corrector.
 
-    `size` is the longer side in pixels. "squash" makes every picture square, as in the paper;
-    "fit" keeps the aspect. `prompt_style` is one of PROMPT_STYLES.
+    `size` is the longer side in pixels. "squash" makes every picture square, as in the paper; "fit"
+    keeps the aspect ratio. `prompt_style` is one of PROMPT_STYLES. InputError if out of range.
     """
 
     size: int = 512
@@ -71,8 +71,10 @@ Settings = TypeVar("Settings", SamplingSettings, ConditionSettings)
 def changed_sampling(
     sampling: SamplingSettings, condition: ConditionSettings, given: Mapping[str, Any]
 ) -> tuple[SamplingSettings, ConditionSettings]:
-    """Both with what is given and not None: their fields, `size` for width and height, and
-    `condition_size` and `condition_fit`. Other names are ignored.
+    """Both settings updated with the values in `given` that are not None.
+
+    Names are their fields, `size` (width, height), `condition_size` and `condition_fit`; others are
+    ignored.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     if "size" in asked:

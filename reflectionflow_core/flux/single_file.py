@@ -1,10 +1,8 @@
 """FLUX's transformer from a single file, in the format of its authors and ComfyUI.
 
-The file stays mapped: its weights take memory of their own only while they compute, and only where
-they compute in another type.
-
-Reads bf16, fp16, fp32 and fp8 with or without scales; of an all-in-one checkpoint only the
-transformer. Does not read GGUF and 4-bit weights, text encoders and VAE.
+The file stays memory-mapped: weights take extra memory only during computation, and only if their
+type differs. Reads bf16, fp16, fp32 and fp8 with or without scales; of an all-in-one checkpoint
+only the transformer. Does not read GGUF and 4-bit weights, text encoders or VAE.
 """
 
 from __future__ import annotations
@@ -26,11 +24,11 @@ if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
-FIRST = ("img_in.weight", "x_embedder.weight")  # in the authors' names, and in diffusers'
-# Tensors beside a weight in fp8 files: its scale, and hints for other programs.
+FIRST = ("img_in.weight", "x_embedder.weight")  # the authors' name, and diffusers'
+# Tensors next to a weight in fp8 files: its scale, and hints for other programs.
 SCALES = ("weight_scale", "scale_weight")
 HINTS = ("input_scale", "scale_input", "comfy_quant", "scaled_fp8")
-# A linear of the file, and the diffusers linears whose rows it holds, in order.
+# A layer in the file, and the diffusers layers whose rows it contains, in order.
 EMBEDDERS = {
     "img_in": ("x_embedder",),
     "txt_in": ("context_embedder",),
@@ -68,19 +66,19 @@ SINGLE = {
 }
 CPU = torch.device("cpu")
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
-SWAPPED = "final_layer.adaLN_modulation.1."  # shift before scale; in diffusers scale is first
+SWAPPED = "final_layer.adaLN_modulation.1."  # shift before scale; diffusers has scale first
 
 
-Weight = tuple[Tensor, Stored | None]  # None: it computes as it is
+Weight = tuple[Tensor, Stored | None]  # None: used as it is
 
 
 def load_transformer(
     file: str | Path, config: dict[str, Any], dtype: torch.dtype
 ) -> FluxTransformer2DModel:
-    """The transformer of `config` with the file's weights, on the CPU, to compute in `dtype`.
+    """The transformer of `config` with the file's weights, on the CPU, computing in `dtype`.
 
-    The matrices of its blocks wait as the file has them (stored.py) until a placement needs them.
-    Raises InputError if the file is damaged or does not fit `config`.
+    The matrices of its blocks stay as stored (stored.py) until a placement needs them. InputError
+    if the file is damaged or does not fit `config`.
     """
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
@@ -104,7 +102,7 @@ def read_weights(
     file = Path(file).expanduser()
     if file.suffix.lower() not in SAFETENSORS:
         raise InputError(
-            f"{file} is not a .safetensors or .sft file. Give FLUX's transformer as one."
+            f"{file} is not a .safetensors or .sft file. Give FLUX's transformer in that format."
         )
     if not file.is_file():
         raise InputError(f"There is no file {file}. Check the path of FLUX's transformer.")
@@ -114,7 +112,7 @@ def read_weights(
 
 
 class _Stored:
-    """The tensors of a file by their names in the original program, without a prefix."""
+    """The tensors of a file by their original names, without prefix."""
 
     def __init__(self, file: Path, stored: Any) -> None:
         self.file, self._stored = file, stored
@@ -129,7 +127,7 @@ class _Stored:
         return self._stored.get_tensor(self._prefix + name)
 
     def weight(self, name: str, dtype: torch.dtype) -> Weight:
-        """The mapped tensor, and how it becomes what computes in `dtype`."""
+        """The mapped tensor, and its conversion for computing in `dtype`."""
         tensor, scale = self.get(name), self._scale(name)
         self._check(name, tensor, scale)
         return tensor, None if scale is None and tensor.dtype == dtype else Stored(dtype, scale)
@@ -140,7 +138,7 @@ class _Stored:
         return self.get(found[0]) if found and leaf == "weight" else None
 
     def _check(self, name: str, tensor: Tensor, scale: Tensor | None) -> None:
-        """Raises InputError unless the tensor is floating-point with no scale, one or one a row."""
+        """InputError unless the tensor is floating-point, with at most one scale per row."""
         kind = self._hint(f"{name.rpartition('.')[0]}.comfy_quant") or str(tensor.dtype)
         readable = scale is None or scale.numel() in (1, *tensor.shape[:1])
         known = kind.removeprefix("torch.").startswith(("float", "bfloat"))
@@ -164,7 +162,7 @@ class _Stored:
 def _weights(
     stored: _Stored, expected: Mapping[str, torch.Size], dtype: torch.dtype
 ) -> Iterator[tuple[str, Weight]]:
-    """Every tensor of diffusers' transformer; raises InputError for missing and extra ones."""
+    """All tensors of diffusers' transformer; InputError for missing and extra ones."""
     sources = _sources(expected, stored.names)
     known = {
         name
@@ -187,21 +185,21 @@ def _weights(
 
 
 def _waiting(target: str, tensor: Tensor, stored: Stored | None, swapped: bool) -> Weight:
-    """As stored for the matrices of blocks, which are nearly all; ready to compute for the rest."""
+    """As stored for the matrices of blocks, nearly all weights; converted for the rest."""
     if stored and not (tensor.dim() > 1 and target.startswith(BLOCKS)):
         tensor, stored = stored.restored(tensor, CPU), None
     return torch.cat(tensor.chunk(2)[::-1]) if swapped else tensor, stored
 
 
 def _split(kept: Stored | None, rows: list[int]) -> list[Stored | None]:
-    """How each part of a tensor becomes what it computes with; parts have their own rows."""
+    """The conversion for each part of a tensor; parts have their own rows."""
     if kept is None or kept.scale is None or kept.scale.numel() == 1:
         return [kept] * len(rows)
     return [Stored(kept.dtype, scale) for scale in kept.scale.flatten().split(rows)]
 
 
 def _sources(expected: Collection[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """For each tensor of the file the diffusers tensors that it holds."""
+    """For each tensor of the file, the diffusers tensors that it contains."""
     if FIRST[1] in names:
         return {name: (name,) for name in expected}
     sources = {}

@@ -1,7 +1,7 @@
-"""Weights that wait as their file has them, mapped into memory, and compute in another type.
+"""Weights that stay as stored in their file, memory-mapped, and are converted for computation.
 
-FLUX in fp8 is 12 GB in its file and 24 GB in bf16. A parameter that is kept as stored takes no
-memory of its own until a placement asks for it in the type of the computation.
+FLUX in fp8 is 12 GB in its file and 24 GB in bf16. A parameter kept as stored takes no extra memory
+until a placement requests it in the computation's type.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-MARK = "reflectionflow_stored"  # attribute of a parameter
+MARK = "reflectionflow_stored"  # name of a parameter's attribute
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """How a weight becomes what it computes with."""
+    """The conversion of a stored weight for computation."""
 
     dtype: torch.dtype
-    scale: Tensor | None = None  # one value, or one for each row
+    scale: Tensor | None = None  # one value, or one per row
 
     def restored(self, data: Tensor, device: torch.device) -> Tensor:
-        """A copy of the stored `data` on `device`, in the type of the computation."""
+        """A converted copy of the stored `data` on `device`."""
         data = data.to(device, non_blocking=True, copy=True)
         if self.scale is None:
             return data.to(self.dtype)
@@ -32,17 +32,17 @@ class Stored:
 
 
 def keep_as_stored(parameter: nn.Parameter, stored: Stored) -> None:
-    """From now on a placement restores the parameter's data for its use."""
+    """Makes placements convert the parameter's data when it is used."""
     setattr(parameter, MARK, stored)
 
 
 def stored_as(tensor: Tensor) -> Stored | None:
-    """None for a tensor that computes as it is."""
+    """The conversion of a tensor, or None if it is used as it is."""
     return getattr(tensor, MARK, None)
 
 
 def restore(tensors: Iterable[Tensor], device: torch.device) -> None:
-    """Gives those that wait as stored their final data, on `device`."""
+    """Gives stored tensors their converted data on `device`."""
     for tensor in tensors:
         stored = stored_as(tensor)
         if stored:
@@ -51,6 +51,6 @@ def restore(tensors: Iterable[Tensor], device: torch.device) -> None:
 
 
 def computing_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes that the tensors take while they compute."""
+    """Bytes of the tensors during computation."""
     dtypes = ((tensor, (stored_as(tensor) or tensor).dtype) for tensor in tensors)
     return sum(tensor.numel() * dtype.itemsize for tensor, dtype in dtypes)

@@ -1,4 +1,4 @@
-"""The texts of FLUX's two text encoders, and their encodings."""
+"""The texts for FLUX's two text encoders, and their encodings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Text(NamedTuple):
 
 
 def training_text(prompt: str, reflection: str) -> Text:
-    """As in the corrector's training: only T5 reads the reflection."""
+    """As in the corrector's training: only T5 gets the reflection."""
     return Text(prompt, f"{prompt} [Reflexion] {reflection}" if reflection else prompt)
 
 
 def upstream_text(prompt: str, reflection: str) -> Text:
-    """As in the paper's search script, for comparison: with a colon, and CLIP reads it, too."""
+    """As in the paper's search script, for comparison: with a colon, and also for CLIP."""
     both = f"{prompt} [Reflexion]: {reflection}" if reflection else prompt
     return Text(both, both)
 
@@ -36,7 +36,7 @@ STYLES: dict[str, Callable[[str, str], Text]] = {
 
 
 def corrector_text(prompt: str, reflection: str, style: str = "training") -> Text:
-    """Prompt and reflection in a style of PROMPT_STYLES; raises InputError for another one."""
+    """Prompt and reflection in one of PROMPT_STYLES; InputError for an unknown style."""
     check_choice("prompt style", style, STYLES)
     return STYLES[style](prompt, reflection.strip())
 
@@ -45,10 +45,10 @@ def corrector_text(prompt: str, reflection: str, style: str = "training") -> Tex
 def encode_texts(
     flux: Flux, texts: Sequence[Text], max_sequence_length: int = 512
 ) -> tuple[Tensor, Tensor]:
-    """T5 states (B, n, d) and pooled CLIP (B, d), on FLUX's device.
+    """T5 states (B, n, d) and pooled CLIP vectors (B, d), on FLUX's device.
 
     n is `max_sequence_length`, or the limit of T5's tokenizer if that is less. Texts are encoded
-    one by one, so that a text's encoding does not depend on its batch.
+    one by one, so that an encoding does not depend on its batch.
     """
     length = min(max_sequence_length, flux.t5_tokenizer.model_max_length)
     states = [_t5(flux, text.t5, length) for text in texts]
@@ -62,7 +62,7 @@ def _batch(flux: Flux, rows: Sequence[Tensor]) -> Tensor:
 
 def _t5(flux: Flux, text: str, length: int) -> Tensor:
     def encode() -> Tensor:
-        # For T5 only: CLIP always reads just 77 tokens, and T5 carries the whole text.
+        # Only for T5: CLIP always gets 77 tokens, and T5 the whole text.
         warn_if_cut(flux.t5_tokenizer, text, length, "T5")
         tokens = flux.t5_tokenizer(
             text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -89,11 +89,11 @@ def _clip(flux: Flux, text: str) -> Tensor:
 
 
 def warn_if_cut(tokenizer: Any, text: str, length: int, reader: str) -> None:
-    """Warns of a text of more than `length` tokens, which is all that the `reader` takes."""
+    """Warns if a text has more than `length` tokens, the limit of the `reader`."""
     count = len(tokenizer(text, verbose=False).input_ids)
     if count > length:
         warnings.warn(
-            f"The text is {count} tokens long and {reader} takes {length}: the last "
+            f"The text is {count} tokens long, but {reader} takes {length}: the last "
             f"{count - length} are cut off. Shorten the prompt or the reflection.",
             stacklevel=2,
         )

@@ -35,7 +35,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """One thing that a prompt asks for, as a question with its right answer."""
+    """One requirement of a prompt, as a question with its right answer."""
 
     question: str
     answer: str
@@ -50,7 +50,7 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A prompt of the benchmark; `atomicity` is the benchmark's own number of atoms."""
+    """A prompt of the benchmark; `atomicity` is the benchmark's number of atoms."""
 
     prompt: str
     atomicity: int
@@ -58,7 +58,7 @@ class Composition:
 
 
 def read_compositions(file: Path) -> list[Composition]:
-    """The user's copy of the data; raises InputError for another format."""
+    """The user's copy of the data; InputError for another format."""
     try:
         with files.reading(file):
             text = read_text(file)
@@ -123,8 +123,10 @@ def _words(value: object) -> str:
 
 
 def matched(compositions: Sequence[Composition], images: Path) -> list[Sample]:
-    """The picture of each prompt: the first sample in a folder with GenEval's layout, or that of a
-    JSON file {prompt: path}, which the official program reads.
+    """The picture of each prompt.
+
+    Either the first sample in a folder with GenEval's layout, or from a JSON file {prompt: path},
+    the official program's input.
     """
     files_by_prompt = _listed_pictures(images) if images.is_file() else _laid_out(images)
     missing = [c.prompt for c in compositions if c.prompt not in files_by_prompt]

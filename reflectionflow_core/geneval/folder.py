@@ -1,6 +1,6 @@
 """GenEval's folder of pictures: NNNNN/metadata.jsonl with the prompt, NNNNN/samples/*.png.
 
-The official program reads and writes the same layout.
+The official program uses the same layout.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSample:
-    """A picture with its bytes, as it is sent to a worker on any machine."""
+    """A picture with its bytes, for a worker on any machine."""
 
-    index: int  # of its prompt
+    index: int  # index of its prompt
     file: Path
     png: bytes
     metadata: Mapping[str, Any]
@@ -59,7 +59,7 @@ def read_prompts(file: Path) -> list[dict[str, Any]]:
         _metadata(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
     ]
     if not found:
-        raise InputError(f"{file} has no prompts. Give a line with a prompt for each picture.")
+        raise InputError(f"{file} has no prompts. Give one line with a prompt per picture.")
     return found
 
 
@@ -72,16 +72,16 @@ def prompt_folder(folder: Path, index: int) -> Path:
 
 
 def begin_prompt(folder: Path, index: int, metadata: Mapping[str, Any]) -> None:
-    """Makes the folder of a prompt, with its metadata."""
+    """Creates the folder of a prompt, with its metadata."""
     own = prompt_folder(folder, index)
     files.make_folder(own / SAMPLES)
     files.replace_file(own / METADATA, json.dumps(metadata).encode() + b"\n")
 
 
 def samples_in(folder: Path) -> list[Sample]:
-    """Every picture of the folder, by prompt; raises InputError without any picture."""
+    """All pictures of the folder by prompt; InputError if there are none."""
     if not folder.is_dir():
-        raise no_folder(folder, "Give one with pictures after --images.")
+        raise no_folder(folder, "Give a folder with pictures after --images.")
     found = [
         sample
         for own in sorted(folder.iterdir(), key=lambda own: own.name)
@@ -90,7 +90,7 @@ def samples_in(folder: Path) -> list[Sample]:
     ]
     if not found:
         raise InputError(
-            f"{folder} holds no pictures as GenEval lays them out: 00000/{METADATA} and "
+            f"{folder} contains no pictures in GenEval's layout: 00000/{METADATA} and "
             f"00000/{SAMPLES}/0000.png, and so on. Paint some with --generate."
         )
     return found
@@ -144,9 +144,9 @@ def decoded(png: bytes, name: object) -> Image.Image:
 
 
 def usable(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:
-    """The samples whose pictures can be read, and why others cannot, by file.
+    """The samples with readable pictures, and why others are unreadable, by file.
 
-    Raises InputError if there is none.
+    InputError if there are none.
     """
     kept: list[Sample] = []
     unreadable: dict[str, str] = {}
@@ -162,7 +162,7 @@ def usable(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:
 
 
 def unreadable_text(unreadable: Mapping[str, str]) -> str:
-    """How many pictures are left out, in a sentence that names the first; "" if there are none."""
+    """A sentence with the number of skipped pictures and the first one; "" if there are none."""
     if not unreadable:
         return ""
     file, reason = next(iter(unreadable.items()))
@@ -171,7 +171,7 @@ def unreadable_text(unreadable: Mapping[str, str]) -> str:
 
 
 def prompts_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Every prompt once, as it is written into results."""
+    """Every prompt once, as written into results."""
     known = {sample.index: sample.metadata for sample in samples}
     return [
         {"index": index, "prompt": metadata["prompt"], "tag": metadata.get("tag", "")}
@@ -188,7 +188,7 @@ def digest_of(samples: Sequence[Sample]) -> str:
 
 
 def samples_per_prompt(samples: Sequence[Sample]) -> str:
-    """How many pictures a prompt has: "4", or "2 to 4"."""
+    """The number of pictures per prompt: "4", or "2 to 4"."""
     counts = Counter(sample.index for sample in samples)
     few, many = min(counts.values()), max(counts.values())
     return f"{few}" if few == many else f"{few} to {many}"

@@ -1,4 +1,4 @@
-"""GenEval's protocol (Ghosh et al., 2023) over a folder of pictures.
+"""GenEval's protocol (Ghosh et al., 2023) on a folder of pictures.
 
 The rules are the official ones; the detector is another one, hence LABEL.
 """
@@ -28,7 +28,7 @@ from .tasks import read_task
 
 @dataclass(frozen=True, slots=True)
 class DetectorChoice:
-    """Folders or hub ids of the detector and of the CLIP for colours, and their device."""
+    """Folders or hub IDs of the detector and of the CLIP for colours, and their device."""
 
     detector: str
     colours: str | None = None
@@ -37,7 +37,7 @@ class DetectorChoice:
 
 @dataclass(frozen=True, slots=True)
 class JudgedPicture:
-    """The official line for a picture, and the check of the detector that judged it."""
+    """The official line for a picture, and the check of its detector."""
 
     index: int
     name: str
@@ -47,14 +47,14 @@ class JudgedPicture:
 
 @dataclass(frozen=True)
 class GenEvalRun:
-    """What is judged, by which detector; `about` says what the numbers describe."""
+    """What is judged, by which detector; `about` describes the results."""
 
     samples: Sequence[Sample]
     detector: DetectorChoice
     about: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Refuses a bad task before hours of judging."""
+        """Rejects invalid tasks before hours of judging."""
         tasks = [read_task(sample.metadata) for sample in self.samples]
         coloured = any(need.colour for task in tasks for need in task.include)
         if coloured and self.detector.colours is None:
@@ -69,7 +69,7 @@ class GenEvalRun:
 
 
 def judge_all(geneval: GenEvalRun, file: Path, pool: WorkerPool) -> Iterator[int]:
-    """Judges the missing pictures and yields how many are done after each."""
+    """Judges the missing pictures; yields the number done after each."""
     journal = geneval.journal(file)
     known = {(line["index"], line["name"]) for line in journal.lines(dict)}
     missing = [s for s in geneval.samples if (s.index, s.file.name) not in known]
@@ -82,7 +82,7 @@ def judge_all(geneval: GenEvalRun, file: Path, pool: WorkerPool) -> Iterator[int
 def _checked_judge(
     choice: DetectorChoice, test: Sequence[LoadedSample]
 ) -> Callable[[LoadedSample], JudgedPicture]:
-    """The judge, after the check of its detector on this device."""
+    """The judge, after checking its detector on this device."""
     device = device_named(choice.device)
     examiner = load_examiner(choice, str(device))
     reference = None if device.type == "cpu" else partial(load_examiner, choice, "cpu")
@@ -113,5 +113,5 @@ def _judged(examiner: Examiner, sight: DeviceCheck, it: LoadedSample) -> JudgedP
 
 
 def _boxes(things: Sequence[Detection]) -> list[list[float]]:
-    """Left, top, right, bottom, score, as in the official program."""
+    """Left, top, right, bottom and score, as in the official program."""
     return [[*map(float, thing.box), float(thing.score)] for thing in things]

@@ -1,7 +1,7 @@
 """The pictures of a benchmark: the best picture of a search for every sample of every prompt.
 
 FOLDER/painting.json records the options and the cost of each picture; until all are painted it is
-FOLDER/painting.json.part, from which a killed run resumes.
+FOLDER/painting.json.part, from which a killed run is resumed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ from ..texts import parse_json, reason_of
 from .folder import begin_prompt, prompt_folder, sample_path
 
 RECORD = "painting.json"
-COST_COLUMNS = ("pictures", "steps", "VLM calls", "seconds")  # the fields of Spent
+COST_COLUMNS = ("pictures", "steps", "VLM calls", "seconds")  # fields of Spent
 
 
 @dataclass(frozen=True)
 class PaintingRun:
-    """`samples` pictures of each prompt in `folder`, each by its own search; `about` describes the
-    actors.
-    """
+    """`samples` pictures per prompt in `folder`, one search each; `about` describes the actors."""
 
     folder: Path
     prompts: Sequence[Mapping[str, Any]]  # each with its "prompt"
@@ -89,7 +87,7 @@ class PaintedSample:
 
 
 def paint(painting: PaintingRun, build: Callable[[], Actors], pool: WorkerPool) -> Iterator[int]:
-    """Paints the missing pictures and yields how many there are after each."""
+    """Paints the missing pictures; yields the number done after each."""
     if is_painted(painting):
         yield len(painting.jobs)
         return
@@ -104,21 +102,22 @@ def paint(painting: PaintingRun, build: Callable[[], Actors], pool: WorkerPool) 
 
 
 def is_painted(painting: PaintingRun) -> bool:
-    """Whether all is painted; raises InputError where the folder holds something else."""
+    """Whether all pictures are painted; InputError if the folder contains something else."""
     if not painting.journal.file.exists():
         return False
     record = read_record(painting.folder) or {}
     if {**record, "pictures": None} != {**painting.journal.header, "pictures": None}:
         raise InputError(
-            f"{painting.folder} holds pictures painted with other options. "
-            "Give the same options, or another folder."
+            f"{painting.folder} contains pictures painted with other options. Give the same "
+            "options, or another folder."
         )
     return True
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of how the pictures of a folder were painted; None for pictures from elsewhere.
-    Raises InputError where they are not finished.
+    """How the pictures of a folder were painted; None for pictures from elsewhere.
+
+    InputError if painting is not finished.
     """
     file = folder / RECORD
     if Journal(file, {}).part.exists():
@@ -138,11 +137,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class PaintedBy:
-    """How the pictures of a folder were painted; nothing is known of pictures from elsewhere."""
+    """How the pictures of a folder were painted; empty for pictures from elsewhere."""
 
     seed: int | None = None
-    cost: Mapping[str, Any] | None = None  # of all pictures
-    tables: Sequence[Table] = ()  # the mean cost of one picture
+    cost: Mapping[str, Any] | None = None  # cost of all pictures
+    tables: Sequence[Table] = ()  # mean cost of a picture
 
 
 def painted_by(folder: Path) -> PaintedBy:
@@ -174,12 +173,12 @@ def cost_table(record: Mapping[str, Any]) -> Table:
 
 
 def _begun(painting: PaintingRun) -> list[dict[str, Any]]:
-    """The lines so far; creates the folders of the prompts."""
+    """The lines so far; creates the prompts' folders."""
     folder, journal = painting.folder, painting.journal
     if not journal.part.exists() and prompt_folder(folder, 0).exists():
         raise InputError(
-            f"{folder} holds pictures from elsewhere. Remove --generate to evaluate them, or give "
-            "another folder."
+            f"{folder} contains pictures from elsewhere. Remove --generate to evaluate them, or "
+            "give another folder."
         )
     lines = journal.lines(dict)
     for index, metadata in enumerate(painting.prompts):
@@ -189,7 +188,7 @@ def _begun(painting: PaintingRun) -> list[dict[str, Any]]:
 
 
 def _keep(folder: Path, painted: PaintedSample) -> dict[str, Any]:
-    """Writes the picture and returns its line, in this order: a line counts as painted."""
+    """Writes the picture, then returns its line: a line means that the picture exists."""
     files.replace_file(sample_path(folder, painted.index, painted.sample), painted.png)
     line = asdict(painted)
     del line["png"]
@@ -200,7 +199,7 @@ def _painters(
     build: Callable[[], Actors], prompts: Sequence[str]
 ) -> Callable[[PaintJob], PaintedSample]:
     actors = build()
-    for prompt in prompts:  # without a picture: refuses a prompt that cannot be judged
+    for prompt in prompts:  # without pictures: rejects prompts that cannot be judged
         actors.verifier.verify(prompt, [])
     return partial(_painted, actors)
 

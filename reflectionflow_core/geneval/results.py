@@ -1,4 +1,4 @@
-"""The results of a benchmark on disk and as text: what GenEval and GenEval 2 share."""
+"""The results of a benchmark on disk and as text, for GenEval and GenEval 2."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .painting import painted_by
 
 @dataclass(frozen=True)
 class BenchmarkResults:
-    """The figures of a benchmark; `about` says in a sentence what they cover."""
+    """The results of a benchmark; `about` is a sentence on what they cover."""
 
     title: str
     label: str
     about: str
     tables: Sequence[Table]
-    lines: Sequence[Mapping[str, Any]]  # of the journal, in the order of the pictures
+    lines: Sequence[Mapping[str, Any]]  # lines of the journal in the order of the pictures
     cost: Mapping[str, Any]
-    summary: Mapping[str, Any] = field(default_factory=dict)  # more of the file's summary
+    summary: Mapping[str, Any] = field(default_factory=dict)  # further fields of the file's summary
 
 
 def publish_benchmark(
     results: BenchmarkResults, journal: Journal, images: Path, command: str
 ) -> str:
-    """Writes the journal's file and its page, and returns the figures as markdown."""
+    """Writes the journal's file and page; returns the results as Markdown."""
     painted = painted_by(images)
     tables = [*results.tables, *painted.tables]
     data = [table.data() for table in tables]

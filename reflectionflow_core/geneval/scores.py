@@ -1,7 +1,7 @@
-"""GenEval's figures from judged pictures.
+"""GenEval's results from judged pictures.
 
-Papers report three different means: over the six tasks (the official one), over pictures, and the
-share of prompts with any right picture.
+Papers report three different values: the mean over the six tasks (official), the mean over
+pictures, and the share of prompts with any correct picture.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ WARNING = (
     "Not official GenEval figures: the detector is another implementation of the official one's "
     "family. Compare them with figures made by the same detector."
 )
-ALL_PROMPTS, SAMPLES = 553, 4  # of the whole benchmark; pictures of each prompt
+ALL_PROMPTS, SAMPLES = 553, 4  # of the whole benchmark; pictures per prompt
 MACRO, MICRO, ANY = "overall (mean of tasks)", "all pictures (micro mean)", "prompts with any right"
 
 
 def results_of(
     samples: Sequence[Sample], lines: Iterable[Mapping[str, Any]], left_out: str = ""
 ) -> BenchmarkResults:
-    """The figures from the journal's lines for `samples`; `left_out` says what they lack."""
+    """The results from the journal's lines for `samples`; `left_out` says what is missing."""
     position = {(s.index, s.file.name): i for i, s in enumerate(samples)}
     lines = sorted(lines, key=lambda line: position[line["index"], line["name"]])
     about = coverage(samples)
@@ -49,12 +49,12 @@ def results_of(
 
 
 def official_lines(lines: Sequence[Mapping[str, Any]]) -> str:
-    """One JSON object per picture, in the format of the official programs."""
+    """One JSON object per picture, in the official programs' format."""
     return "".join(json.dumps(line["line"]) + "\n" for line in lines)
 
 
 def table_of(prompts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> Table:
-    """The macro mean over tasks, each task, and the two other means that papers print."""
+    """The mean over tasks, each task, and the two other values printed in papers."""
     right, pictures = right_by_prompt(prompts, lines)
     tags = np.array([prompt["tag"] for prompt in prompts])
     rows = [(MACRO, mean_share(right, pictures, tags))]
@@ -70,7 +70,7 @@ def table_of(prompts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, 
 def right_by_prompt(
     prompts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Right pictures and all pictures of each prompt, both (n,)."""
+    """Correct pictures and all pictures of each prompt, both (n,)."""
     position = {prompt["index"]: i for i, prompt in enumerate(prompts)}
     right, pictures = np.zeros(len(prompts)), np.zeros(len(prompts))
     for line in lines:
@@ -80,7 +80,7 @@ def right_by_prompt(
 
 
 def coverage(samples: Sequence[Sample]) -> str:
-    """How much of the benchmark the figures cover, in a sentence."""
+    """A sentence on how much of the benchmark the results cover."""
     prompts = prompts_of(samples)
     tags = dict.fromkeys(prompt["tag"] for prompt in prompts)
     text = (
@@ -92,7 +92,7 @@ def coverage(samples: Sequence[Sample]) -> str:
 
 
 def measured(record: Mapping[str, Any]) -> Measured:
-    """What a finished evaluation measured, for `comparison.compare`."""
+    """The results of a finished evaluation, for `comparison.compare`."""
     prompts = record["prompts"]
     right, pictures = right_by_prompt(prompts, record["pictures"])
     rates, tags = right / pictures, np.array([prompt["tag"] for prompt in prompts])

@@ -1,9 +1,9 @@
-"""GenEval 2's protocol (Kamath et al., 2025): Soft-TIFA over one picture a prompt.
+"""GenEval 2's protocol (Kamath et al., 2025): Soft-TIFA on one picture per prompt.
 
 A prompt is divided into atoms, each a question with its right answer. An atom's score is the
 probability that a vision-language model begins its answer with the right one. AM is the arithmetic
-mean of a prompt's atoms, GM their geometric mean; both are averaged over prompts, and GM is the
-headline. The official judge is Qwen3-VL-8B-Instruct.
+mean of a prompt's atoms, GM the geometric mean; both are averaged over prompts, and GM is the main
+result. The official judge is Qwen3-VL-8B-Instruct.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class AtomScores:
 
 @dataclass(frozen=True)
 class GenEval2Run:
-    """What is judged; `about` says by which model, and what the numbers describe."""
+    """What is judged; `about` names the model and describes the results."""
 
-    samples: Sequence[Sample]  # the metadata are those of a Composition
+    samples: Sequence[Sample]  # with the metadata of a Composition
     about: Mapping[str, Any]
 
     def journal(self, file: Path) -> Journal:
@@ -62,7 +62,7 @@ class GenEval2Run:
 def score_all(
     geneval2: GenEval2Run, file: Path, build: Callable[[], Vlm], pool: WorkerPool
 ) -> Iterator[int]:
-    """Judges the missing pictures and yields how many are done after each."""
+    """Judges the missing pictures; yields the number done after each."""
     journal = geneval2.journal(file)
     known = {line["index"] for line in journal.lines(dict)}
     missing = [sample for sample in geneval2.samples if sample.index not in known]
@@ -73,7 +73,7 @@ def _scorer(build: Callable[[], Vlm]) -> Callable[[LoadedSample], AtomScores]:
     vlm = build()
     if not isinstance(vlm, ExactVlm):
         raise InputError(
-            "Soft-TIFA needs the probabilities of a model's answers, and this model gives none. "
+            "Soft-TIFA needs the probabilities of a model's answers, but this model gives none. "
             "Give the folder of a model, or a server that gives log-probabilities."
         )
     return partial(_scored, vlm)
@@ -87,8 +87,9 @@ def _scored(vlm: ExactVlm, it: LoadedSample) -> AtomScores:
 
 
 def probabilities_of(vlm: ExactVlm, image: Image, atoms: Sequence[Atom]) -> tuple[float, ...]:
-    """P(right answer) of every atom. Raises InputError for an atom without an answer: a mean over
-    the others would be another benchmark.
+    """P(right answer) of every atom.
+
+    InputError for an atom without an answer: a mean over the others would not be the benchmark.
     """
     right: dict[int, float] = {}
     for spellings in dict.fromkeys(atom.spellings for atom in atoms):
@@ -111,7 +112,7 @@ def _question(atom: Atom, image: Image) -> Question:
 def results_of(
     prompts: Sequence[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]], left_out: str = ""
 ) -> BenchmarkResults:
-    """The figures from the journal's lines; `left_out` says what they lack."""
+    """The results from the journal's lines; `left_out` says what is missing."""
     lines = sorted(lines, key=lambda line: line["index"])
     calls = sum(line["calls"] for line in lines)
     return BenchmarkResults(
@@ -149,7 +150,7 @@ def tables_of(
 
 def means_by_prompt(atoms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Geometric and arithmetic means of each prompt's atoms, both (n,)."""
-    with np.errstate(divide="ignore"):  # log(0) of an impossible right answer
+    with np.errstate(divide="ignore"):  # log(0) if the right answer has probability 0
         gm = np.array([float(gmean(right)) for right in atoms])
     return gm, np.array([float(right.mean()) for right in atoms])
 
@@ -157,7 +158,7 @@ def means_by_prompt(atoms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
 def _by_skill(
     prompts: Sequence[Mapping[str, Any]], atoms: Sequence[np.ndarray]
 ) -> Iterator[tuple[str, Any]]:
-    """The mean over all atoms of a skill; a bootstrap over prompts."""
+    """The mean over all atoms of a skill, with a bootstrap over prompts."""
     skills = [np.array([atom["skill"] for atom in prompt["atoms"]]) for prompt in prompts]
     for skill in dict.fromkeys(s for row in skills for s in row.tolist()):
         sums = np.array(
@@ -170,7 +171,7 @@ def _by_skill(
 
 
 def measured(record: Mapping[str, Any]) -> Measured:
-    """What a finished evaluation measured, for `comparison.compare`."""
+    """The results of a finished evaluation, for `comparison.compare`."""
     prompts = record["prompts"]
     by_index = {line["index"]: np.array(line["right"]) for line in record["pictures"]}
     gm, am = means_by_prompt([by_index[prompt["index"]] for prompt in prompts])

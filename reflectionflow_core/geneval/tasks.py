@@ -1,4 +1,4 @@
-"""GenEval's tasks as its files write them."""
+"""GenEval's tasks in the format of its files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_task(record: Mapping[str, Any]) -> Task:
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """The task as GenEval writes it; `read_task` reads it back."""
+    """The task in GenEval's format, the inverse of `read_task`."""
     record: dict[str, Any] = {"tag": task.tag, "include": [_record(n) for n in task.include]}
     if task.exclude:
         record["exclude"] = [_record(need) for need in task.exclude]

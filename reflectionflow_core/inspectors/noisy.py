@@ -1,4 +1,4 @@
-"""An inspector that errs at a chosen rate: how much does a staged search depend on it?"""
+"""An inspector with a chosen error rate, to measure how much a staged search depends on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REFINE = "fix this: " + FALSE_ALARM
 
 
 class NoisyInspector(NoisyJudge[Inspector]):
-    """An accepted picture gets a false alarm; one with faults is accepted."""
+    """An error turns an accepted picture into a false alarm, and accepts a picture with faults."""
 
     def inspect(
         self,
@@ -31,7 +31,7 @@ class NoisyInspector(NoisyJudge[Inspector]):
         ]
 
     def _disturbed(self, prompt: str, image: Image, inspection: Inspection) -> Inspection:
-        # Another key than the verifier's, so that both do not err about the same pictures.
+        # Another key than the verifier's, so that their errors are independent.
         if rng_for(f"inspect {self.seed} {prompt}", image).random() >= self.error_rate:
             return inspection
         if inspection.accepted:

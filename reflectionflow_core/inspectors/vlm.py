@@ -1,4 +1,4 @@
-"""An inspector that shows a vision-language model the picture and the plan."""
+"""An inspector that shows the picture and the plan to a vision-language model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
 from ..writers.template import edit_for
 
-MAX_WORDS = 60  # of an instruction; longer ones would outweigh the scene's words
+MAX_WORDS = 60  # words of an instruction; longer ones would outweigh the scene
 
 _INSPECT = """\
 A picture is drawn in stages, and this one is not finished. In the end it is to show: {prompt}
@@ -50,10 +50,10 @@ class Findings(BaseModel):
 
 
 class VlmInspector(VlmActor):
-    """Asks one question a picture (as Zhang et al. 2026, who trained a model for it).
+    """Asks one question per picture (as Zhang et al. 2026, who trained a model for it).
 
-    If a picture could not be inspected, it is not accepted and has nothing to refine: drawing
-    continues with it, and the explanation says why.
+    A picture that could not be inspected is not accepted and has nothing to refine: drawing
+    continues with it, and the explanation gives the reason.
     """
 
     def inspect(
@@ -72,7 +72,7 @@ class VlmInspector(VlmActor):
 
 
 def question_of(prompt: str, stage: Stage, image: Image) -> Question:
-    """How the model is asked about a picture that has reached a stage; its answer is Findings."""
+    """The question about a picture of a stage; the answer is Findings."""
     text = _INSPECT.format(
         prompt=quoted(prompt),
         instruction=quoted(stage.instruction),

@@ -135,8 +135,7 @@ def _spread(cell: Sequence[ExamItem], count: int) -> list[ExamItem]:
 def to_ask_again(
     answers: Sequence[GivenAnswer], most: int, rng: np.random.Generator
 ) -> list[GivenAnswer]:
-    """The answers to repeat, in random order: wrong ones, each with a right one of its kind and
-    truth, then right ones."""
+    """The answers to repeat, in random order: wrong ones with similar right ones, then others."""
     mixed = [answers[index] for index in rng.permutation(len(answers))]
     right = [answer for answer in mixed if answer.said is not None and not answer.wrong]
     due: list[GivenAnswer] = []

@@ -60,8 +60,7 @@ def _again(errors: JudgeErrors) -> str:
 
 
 def save_exam(exam: JudgeExam, folder: Path) -> None:
-    """Writes every picture as it was shown, unchanged ones as copies of their files, and one line
-    per answer in answers.jsonl."""
+    """Writes every picture as shown (unchanged files as copies), and answers.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [_saved(answer, index, folder) for index, answer in enumerate(exam.answers)]
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""The stages of a plan as text, for people to read and to change."""
+"""The stages of a plan as text, for people to read and edit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ARROW = "→"
 
 
 def as_text(stages: Sequence[Stage]) -> str:
-    """A line for each stage: "instruction → scene → object; object"."""
+    """One line per stage: "instruction → scene → object; object"."""
     return "\n".join(
         f" {ARROW} ".join([stage.instruction, stage.scene, "; ".join(stage.objects)])
         for stage in stages
@@ -18,7 +18,7 @@ def as_text(stages: Sequence[Stage]) -> str:
 
 
 def from_text(text: str) -> tuple[Stage, ...]:
-    """The stages of `as_text`, also with -> for the arrow; raises InputError for other lines."""
+    """Parses text written by `as_text`, also with "->"; InputError for invalid lines."""
     stages = []
     for line in filter(str.strip, text.splitlines()):
         parts = [part.strip() for part in line.replace("->", ARROW).split(ARROW)]

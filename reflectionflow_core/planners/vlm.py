@@ -45,14 +45,14 @@ class Steps(BaseModel):
 
 
 class VlmPlanner(VlmActor):
-    """Asks a model for the plan (as Zhang et al. 2026, who trained one for it).
+    """Asks a model for the plan (as Zhang et al. 2026, who trained a model for it).
 
-    A second question asks whether the last scene still meets every requirement of the prompt. A
-    plan that is invalid, empty, too long or incomplete is replaced by one stage with the whole
-    prompt, and the plan's note says so. If the server failed, InputError is raised: a plan is
-    recorded with its run. The last scene is the prompt itself. With `whole_first` the
-    first stage draws the whole prompt and later ones add what is missing: the plan of an untrained
-    model may do more harm than good.
+    A second question checks that the last scene still meets every requirement of the prompt. A plan
+    that is invalid, empty, too long or incomplete is replaced by one stage with the whole prompt;
+    the plan's note says so. InputError if the server failed, because a plan is recorded with its
+    run. The last scene is always the prompt itself. With `whole_first` the first stage draws the
+    whole prompt and later ones add what is missing, since the plan of an untrained model may do
+    harm.
     """
 
     calls = 2
@@ -80,19 +80,19 @@ class VlmPlanner(VlmActor):
 
 
 def at_once(prompt: str, reason: str) -> ScenePlan:
-    """Everything in one stage, and why."""
+    """One stage with the whole prompt, and the reason."""
     stage = Stage("paint everything that the prompt asks for", prompt, (prompt,))
     return ScenePlan((stage,), f"{reason} All of it is drawn in one stage.")
 
 
 def question_of(prompt: str) -> Question:
-    """How the model is asked for a plan; its answer is Steps."""
+    """The question for a plan; the answer is Steps."""
     text = _PLAN.format(prompt=quoted(prompt), most=MAX_STAGES)
     return Question(text, system=DATA_RULE, max_tokens=1_000)
 
 
 def stages_of(steps: Steps) -> tuple[Stage, ...]:
-    """The stages of an answer, each with what was added so far."""
+    """The stages of an answer, each with everything added so far."""
     return tuple(_stages(steps))
 
 

@@ -34,8 +34,7 @@ def alpha_of(region: Region, size: tuple[int, int]) -> np.ndarray:
 
 
 def cells_of(alpha: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Which cells of a grid are sampled, (rows, columns) of bool: those with a pixel that may
-    change."""
+    """Mask (rows, columns) of the cells that are sampled: those with a pixel that may change."""
     height, width = alpha.shape
     down = np.maximum.reduceat(alpha, np.arange(rows) * height // rows, axis=0)
     return np.maximum.reduceat(down, np.arange(columns) * width // columns, axis=1) > 0

@@ -1,4 +1,4 @@
-"""One picture on a page: its boxes, its score, what was asked for it, what the judge said."""
+"""A picture on a page: its boxes, its score, its reflection and the judge's findings."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from .words import (
     stage_text,
 )
 
-MARKED = {"fault": "Fault at", "seen": "Seen at", "changed": "Changed"}  # kinds of marks
-MOST_WORDS = 400  # characters of what was asked, above a picture
-MOST_ALT = 160  # characters of a prompt or of words in what a screen reader says of a picture
-Names = Mapping[int, str]  # of candidates, by identity
+MARKED = {"fault": "Fault at", "seen": "Seen at", "changed": "Changed"}  # kinds of boxes
+MOST_WORDS = 400  # longest reflection above a picture, in characters
+MOST_ALT = 160  # longest prompt or reflection in an alt text, in characters
+Names = Mapping[int, str]  # names of candidates, by identity
 
 
 def anchor(name: str) -> str:
@@ -36,7 +36,7 @@ def anchor(name: str) -> str:
 
 
 def link_to(candidate: Candidate, names: Names) -> str:
-    """The candidate's name as a link to its card; a picture that is not on the page has none."""
+    """The candidate's name as a link to its card, without a link if it is not on the page."""
     name = names.get(id(candidate), "")
     return f'<a href="#{anchor(name)}">{name}</a>' if name else ELSEWHERE
 
@@ -51,13 +51,13 @@ def score_line(candidate: Candidate) -> str:
 
 
 def asked_line(candidate: Candidate) -> str:
-    """The words that the parent was corrected with; "" where there were none."""
+    """The reflection that the parent was corrected with; "" if there was none."""
     words = escape(shortened(candidate.reflection, MOST_WORDS))
     return f'<p class="asked" dir="auto">{words}</p>' if words else ""
 
 
 def captions(candidate: Candidate, names: Names, follows: bool = False) -> str:
-    """What is wrong with a picture, and where it comes from unless it `follows` its parent."""
+    """A picture's flaws, and its origin unless it `follows` its parent."""
     parts = []
     if candidate.parent is not None and not follows:
         parts.append(("From", link_to(candidate.parent, names)))
@@ -82,7 +82,7 @@ def captions(candidate: Candidate, names: Names, follows: bool = False) -> str:
 
 
 def details(facts: Iterable[tuple[str, str]], opened: bool = False) -> str:
-    """A table to be opened, of names and texts."""
+    """A collapsible table of names and texts."""
     state = " open" if opened else ""
     return f"<details{state}><summary>Details</summary><table>{rows(facts)}</table></details>"
 
@@ -105,7 +105,7 @@ def facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
 def judged_facts(
     candidate: Candidate, size: tuple[int, int] | None = None
 ) -> Iterator[tuple[str, str]]:
-    """What the verifier, or each of several, has seen in a picture; `size` is that of its file."""
+    """What each verifier saw in a picture; `size` is that of its file."""
     for aspect, value in candidate.verdict.aspects.items():
         yield aspect, score_text(value)
     if candidate.verdict.judged and candidate.verdict.explanation:
@@ -124,7 +124,7 @@ def rows(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def picture(candidate: Candidate, edge: int, name: str) -> str:
-    """The picture as it was painted, with the marks of its verdict, and a text that says both."""
+    """The picture with the boxes of its verdict, and an alt text."""
     judged = candidate.verdict.judged
     score = f"score {score_text(candidate.score)}" if judged else "not judged"
     alt = f"{name.capitalize()}, {score}, painted from: {shortened(candidate.prompt, MOST_ALT)}"
@@ -134,7 +134,7 @@ def picture(candidate: Candidate, edge: int, name: str) -> str:
 
 
 def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
-    """The picture, at most `edge` pixels wide and high, with its verdict's boxes on it."""
+    """The picture, at most `edge` pixels wide and high, with its verdict's boxes."""
     pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
     width, height = candidate.image.size
     boxes = "".join(map(_box, marked(candidate)))
@@ -145,7 +145,7 @@ def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
 
 
 def boxes_switch(history: History) -> str:
-    """What the boxes on a page mean, with a switch that hides them; "" where there are none."""
+    """A legend of the boxes with a switch that hides them; "" without boxes."""
     kinds = {mark.kind for candidate in history for mark in marked(candidate)}
     if not kinds:
         return ""
@@ -154,7 +154,7 @@ def boxes_switch(history: History) -> str:
 
 
 def thumbnail(image: Image.Image, edge: int) -> str:
-    """A small copy without a name of its own, for a link that has one."""
+    """A small copy with an empty alt text, for a link that has a name."""
     pixels = ' class="pixels"' if max(image.size) <= PIXELATED else ""
     return f'<img{pixels} alt="" src="{_data_uri(image, edge)}">'
 
@@ -166,7 +166,7 @@ def _box(mark: BoxMark) -> str:
 
 
 def _data_uri(image: Image.Image, edge: int) -> str:
-    """A small picture as PNG, a large one reduced, as JPEG."""
+    """A small picture as PNG; a large one scaled down, as JPEG."""
     buffer = io.BytesIO()
     kind = "PNG" if max(image.size) <= PIXELATED else "JPEG"
     shown = to_rgb(image)

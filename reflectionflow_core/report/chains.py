@@ -1,4 +1,4 @@
-"""The chains of a search: pictures of which each is made from the one before."""
+"""The chains of a search: each picture is made from the one before."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ Chain = tuple[Candidate, ...]
 
 
 def chains_of(history: History) -> list[Chain]:
-    """Every candidate in exactly one chain, in the order of the chains' first pictures.
+    """Every candidate in exactly one chain, ordered by the chains' first pictures.
 
-    A chain goes on with the first picture that was made from its last one; further ones begin
-    chains of their own.
+    A chain continues with the first picture made from its last one; further ones start new chains.
     """
     chains: list[list[Candidate]] = []
     ending_in: dict[int, list[Candidate]] = {}

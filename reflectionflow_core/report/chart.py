@@ -13,9 +13,9 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 52, 30, 16
 
 
 def score_chart(history: History) -> str:
-    """A dot for each picture, a line for the best so far, and a mark at the start of each round.
+    """A dot per picture, a line for the best so far, and a mark at the start of each round.
 
-    A picture that could not be judged is a cross at the bottom. "" if fewer than two were judged.
+    An unjudged picture is a cross at the bottom. "" if fewer than two pictures were judged.
     """
     scores = [candidate.score for candidate in history if candidate.score is not None]
     if len(scores) < 2:

@@ -1,4 +1,4 @@
-"""The grid of a contact sheet: rounds are columns, and a chain keeps its row."""
+"""The grid of a contact sheet: rounds are columns, and each chain has a row."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from itertools import count
 from ..record import Candidate, History
 from .words import round_name, score_text
 
-MAX_ROWS, MAX_ROUNDS = 24, 20  # more would be too small to read
-PIXELATED = 128  # pictures up to this side are enlarged by whole factors
+MAX_ROWS, MAX_ROUNDS = 24, 20  # with more, pictures would be too small
+PIXELATED = 128  # smaller pictures are enlarged by whole factors
 
-Round = tuple[int, Sequence[Candidate]]  # its index and the candidates that are shown
+Round = tuple[int, Sequence[Candidate]]  # its index and its shown candidates
 Rows = Mapping[Candidate, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: a candidate or nothing in each row. A wide first round takes several."""
+    """One column, with a candidate or None in each row; a wide first round has several."""
 
     title: str
     note: str
@@ -27,7 +27,7 @@ class Column:
 
 
 def columns(history: History) -> tuple[list[Column], int]:
-    """The columns from left to right, and how many candidates are not shown."""
+    """The columns from left to right, and the number of candidates not shown."""
     rows = _best_rows(rows_of(history), history)
     (_, drafts), *rounds = _shown(history, rows)
     shown = [candidate for _, candidates in rounds for candidate in candidates]
@@ -41,9 +41,9 @@ def columns(history: History) -> tuple[list[Column], int]:
 
 
 def rows_of(history: History) -> Rows:
-    """The row of each candidate: its parent's row, or the first free one of its round.
+    """The row of each candidate: its parent's, or the first free one of its round.
 
-    A draft has the row of its first child; a draft without children is not in the result.
+    A draft has the row of its first child; drafts without children are not in the result.
     """
     rows: dict[Candidate, int] = {}
     for candidates in history.rounds[1:]:
@@ -83,7 +83,7 @@ def _best_rows(rows: Rows, history: History) -> Rows:
 
 
 def _shown(history: History, rows: Rows) -> list[Round]:
-    """The drafts and all later rounds; of many rounds, the best and the latest ones."""
+    """The drafts and all later rounds; of many rounds, the best and the latest."""
     rounds = list(enumerate(history.rounds))
     best = next(index for index, candidates in rounds if history.best in candidates)
     kept = {best, *range(len(rounds) - MAX_ROUNDS, len(rounds))}
@@ -96,7 +96,7 @@ def _shown(history: History, rows: Rows) -> list[Round]:
 
 
 def _drafts_to_show(history: History, rounds: Sequence[Round]) -> Sequence[Candidate]:
-    """The drafts of the shown chains, and the best of the others."""
+    """The drafts of the shown chains, and the best others."""
     drafts, most = history.rounds[0], MAX_ROWS * 4
     if len(drafts) <= most:
         return drafts

@@ -1,7 +1,7 @@
-"""Text in a picture: fonts that have its characters, and lines that fit a width.
+"""Text in pictures: fonts with the needed characters, and lines that fit a width.
 
-Pillow's own font has little beyond English. Where a text needs more, common system fonts are tried;
-a character that no font has loses its accent or shows as a box.
+Pillow's own font has little beyond English, so common system fonts are tried. A character that no
+font has loses its accent or is shown as a box.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SYSTEM_FONTS = (
     "PingFang.ttc",
     "NotoEmoji-Regular.ttf",
 )
-UNKNOWN = "\U0010ffff"  # no font has it: drawn to see a font's box for unknown characters
+UNKNOWN = "\U0010ffff"  # not in any font; shows a font's box for unknown characters
 PLAIN = str.maketrans(
     {"\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
 )
-MAX_CHARACTERS = 2000  # of one text
+MAX_CHARACTERS = 2000  # lines of one text
 
 
 @lru_cache(maxsize=64)
 def fonts(size: int) -> tuple[FreeTypeFont, ...]:
-    """Pillow's own font and the system fonts that are installed."""
+    """Pillow's own font and the installed system fonts."""
     own = ImageFont.load_default(size)
     assert isinstance(own, FreeTypeFont), "Pillow is built without FreeType"
     return (own, *_system_fonts(size))
@@ -49,7 +49,7 @@ def _system_fonts(size: int) -> Iterator[FreeTypeFont]:
 
 @lru_cache(maxsize=10_000)
 def knows(index: int, character: str) -> bool:
-    """Whether the font of that index has a character, and does not draw a box."""
+    """Whether the font with this index has the character, instead of drawing a box."""
     return _drawn(index, character) != _drawn(index, UNKNOWN)
 
 
@@ -60,7 +60,7 @@ def _drawn(index: int, character: str) -> bytes:
 
 
 def lettered(text: str, size: int) -> tuple[str, FreeTypeFont]:
-    """The text as one line without control characters, and the font that has most of it."""
+    """The text as one line without control characters, and the font that covers most of it."""
     text = " ".join(text[:MAX_CHARACTERS].encode("utf-8", "replace").decode().split())
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
     known = [sum(knows(i, c) for c in text) for i in range(len(fonts(16)))]
@@ -76,7 +76,7 @@ def _plainer(character: str, index: int) -> str:
 
 
 def wrapped(text: str, size: int, width: float, most: int) -> tuple[list[str], FreeTypeFont]:
-    """At most `most` lines of at most `width` pixels; the last one ends in dots if text is cut."""
+    """At most `most` lines of at most `width` pixels; cut text ends in an ellipsis."""
     text, font = lettered(text, size)
     lines = list(_lines(text, font, width))
     if len(lines) > most:
@@ -100,9 +100,9 @@ def _lines(text: str, font: FreeTypeFont, width: float) -> Iterator[str]:
 
 
 def _pieces(word: str, font: FreeTypeFont, width: float) -> Iterator[str]:
-    """A word that is wider than a line, or a text in a script without spaces, cut to fit.
+    """A word wider than a line, or text without spaces, cut to fit.
 
-    Of a file's name or an address the cut is after a mark, where there is one.
+    File names and addresses are cut after punctuation if possible.
     """
     piece = ""
     for character in word:

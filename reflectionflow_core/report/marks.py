@@ -1,4 +1,4 @@
-"""The boxes that a verifier gives, as page and contact sheet draw them."""
+"""The boxes of a verdict, as drawn on pages and contact sheets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..evidence import Box, place_in_words, sure_in_words
 from ..record import Candidate
 
-# The kinds of boxes: their colours, and what they say.
+# Colour and meaning of each kind of box.
 BOXES = {
     "fault": ("red", "what is wrong"),
     "seen": ("green", "what is right"),
@@ -18,10 +18,10 @@ BOXES = {
 
 @dataclass(frozen=True, slots=True)
 class BoxMark:
-    """One box on a picture, fractions of its width and height.
+    """A box on a picture, in fractions of its width and height.
 
-    `kind` is "fault", "seen" for what is right, or "changed" for where a correction could change
-    its parent. `words` is what is there, such as "extra dog, at the left, 93 % sure".
+    `kind` is "fault", "seen" (correct) or "changed" (where a correction could change its parent).
+    `words` names the content, such as "extra dog, at the left, 93 % sure".
     """
 
     box: Box
@@ -30,7 +30,7 @@ class BoxMark:
 
 
 def marked(candidate: Candidate) -> Iterator[BoxMark]:
-    """The boxes on a picture: where it was changed, what is right, and on top the faults."""
+    """The boxes on a picture: changed regions, correct objects, and faults on top."""
     verdict = candidate.verdict
     for box in candidate.region.boxes if candidate.region else ():
         words = filter(None, ("changed", place_in_words(box)))

@@ -1,4 +1,4 @@
-"""Many searches on one page: the best picture of each, what is still wrong, and its cost."""
+"""An overview of many searches: the best picture of each, its flaws and its cost."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .words import cost_text, counted, score_text, verdict_text
 class OverviewRow:
     """One prompt in an overview.
 
-    `folder` holds its run, beside the page. `best` is the best picture's verdict, None where
-    nothing is painted yet; `pixels` is True for small pictures, which are shown enlarged.
+    `folder` has its run, next to the page. `best` is the verdict of the best picture (None: nothing
+    painted yet); `pixels` is True for small pictures, which are shown enlarged.
     """
 
     prompt: str
@@ -37,7 +37,7 @@ def row_of(prompt: str, folder: str, history: History) -> OverviewRow:
 
 
 def overview_text(rows: Sequence[OverviewRow]) -> str:
-    """A line for each prompt, and a line for all together."""
+    """A line per prompt, and a summary."""
     lines = [
         f"{row.folder}: {row.prompt}\n    {counted(row.cost.images, 'picture')}: {_result(row)}"
         for row in rows
@@ -54,7 +54,7 @@ def overview_summary(rows: Sequence[OverviewRow]) -> str:
 
 
 def overview_page(rows: Sequence[OverviewRow], about: str = "") -> str:
-    """A table of all prompts, then their best pictures, linked from their folders."""
+    """A table of all prompts, then their best pictures, linked to their folders."""
     title = counted(len(rows), "prompt")
     return document(
         title,

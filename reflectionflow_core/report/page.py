@@ -1,7 +1,7 @@
-"""The report as one HTML file with embedded pictures; it loads nothing and works without a network.
+"""The report as one HTML file with embedded pictures, which needs no network.
 
-Its script only moves the slider and shows another picture on top. Without it, and in print, before
-and after stand side by side.
+Its script moves the slider and changes the picture on top. Without it, and in print, before and
+after are side by side.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from .words import (
     shortened,
 )
 
-FEW = 64  # up to so many pictures are embedded in a large size
-CHOICES = 24  # most pictures to choose from on top
-LONG = 240  # characters of a prompt that is too long for a title
+FEW = 64  # with more pictures, they are embedded in a small size
+CHOICES = 24  # pictures to choose from on top
+LONG = 240  # longest title in characters
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
@@ -60,8 +60,10 @@ def html_page(
     model: str = "",
     judge: str = "",
 ) -> str:
-    """On top the best picture beside the one that it was made from, below all chains; `judge` is
-    what was found out of the vision-language model. Raises ValueError for an empty history."""
+    """The best picture next to its parent, followed by all chains; ValueError for an empty history.
+
+    `judge` is what was measured about the vision-language model.
+    """
     if not len(history):
         raise ValueError("An empty history has no report.")
     page = _ReportPage(history, prompt, 640 if len(history) <= FEW else 256)
@@ -70,7 +72,7 @@ def html_page(
 
 
 def document(title: str, body: str, script: str = "") -> str:
-    """A page in our style; a page with a `script` allows this one and nothing else."""
+    """A page in our style; a `script` is the only one that the page allows."""
     known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         '<meta http-equiv="Content-Security-Policy" '
@@ -120,7 +122,7 @@ class _ReportPage:
         )
 
     def result(self, judge: str) -> str:
-        """The best picture, the one before it, and what was said between the two."""
+        """The best picture, its parent, and the reflection between them."""
         best = self.best
         title = "Best picture" if best.verdict.judged else "First picture, none was judged"
         found = f"<h3>The judge, as it was checked</h3><p>{escape(judge)}</p>" if judge else ""
@@ -192,7 +194,7 @@ class _ReportPage:
         )
 
     def chains(self) -> str:
-        """A row for each chain, with its rounds as columns."""
+        """A row per chain, with rounds as columns."""
         if not self.long:
             return ""
         last = len(self.history.rounds)
@@ -219,7 +221,7 @@ class _ReportPage:
         return f'<ol class="chain" aria-label="{label}">{steps}</ol>'
 
     def singles(self) -> str:
-        """The pictures that nothing was made from, round by round."""
+        """The pictures without children, round by round."""
         found: dict[int, list[Candidate]] = {}
         for (candidate,) in self.short:
             found.setdefault(self.rounds[id(candidate)], []).append(candidate)
@@ -260,7 +262,7 @@ class _ReportPage:
 
 
 def _summary(title: str, candidate: Candidate) -> str:
-    """The score and what is wrong, in a line below a picture."""
+    """Score and flaws as one line below a picture."""
     verdict = candidate.verdict
     wrong = shortened("; ".join(verdict.unmet), LONG)
     parts = [f"{title}: {score_text(verdict.score)}", "✓ passed" if verdict.passed else wrong]
@@ -272,7 +274,7 @@ def _paragraph(text: str) -> str:
 
 
 def _plan(settings: SearchSettings | None) -> str:
-    """What each stage of a staged search is to add, and the scene after it."""
+    """For each stage of a staged search, what it adds and the resulting scene."""
     stages = settings.stages if settings else ()
     items = (f"<li>{escape(s.instruction)} → {escape(s.scene)}</li>" for s in stages)
     return f'<ol aria-label="Stages">{"".join(items)}</ol>' if stages else ""

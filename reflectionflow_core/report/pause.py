@@ -1,6 +1,6 @@
-"""A pause of a search as a panel in a browser shows it, and what the panel sends back.
+"""A pause of a search as data for a browser panel (`panel.js`), and the panel's answer.
 
-The panel itself is `panel.js`. ComfyUI and the command line show the same one.
+ComfyUI and the command line use the same panel.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ..texts import usable_text
 from .words import counted, verdict_text
 
 PANEL = Path(__file__).with_name("panel.js")
-MOST_BYTES = 2**20  # of an answer with its masks
-MOST_TEXT = 2000  # characters of a person's words
-MOST_BOXES = 16  # of one picture
-MOST_MASK = 1024  # pixels a side
-SIDE = 768  # pixels of a picture on the panel
+MOST_BYTES = 2**20  # largest answer with masks, in bytes
+MOST_TEXT = 2000  # longest text of a person, in characters
+MOST_BOXES = 16  # boxes per picture
+MOST_MASK = 1024  # largest side of a mask in pixels
+SIDE = 768  # largest side of a picture on the panel in pixels
 
 
 def pause_data(pause: Pause) -> dict[str, Any]:
-    """What the panel shows, as JSON."""
+    """The panel's content as JSON."""
     history, planned = pause.history, pause.planned
     pictures = list(history.placed)
     return {
@@ -45,7 +45,7 @@ def pause_data(pause: Pause) -> dict[str, Any]:
 
 
 def pause_picture(pause: Pause, number: int) -> bytes | None:
-    """One of the panel's pictures as a PNG, or None for another number."""
+    """One of the panel's pictures as PNG, or None for an unknown number."""
     if number not in pause.shown:
         return None
     image = list(pause.history)[number].image.convert("RGB")
@@ -56,16 +56,18 @@ def pause_picture(pause: Pause, number: int) -> bytes | None:
 
 
 def answer_of(given: Any, pause: Pause) -> tuple[Feedback, bool]:
-    """A panel's answer, and whether the search is to stop; raises InputError for texts and places
-    that are too large, damaged or without effect."""
+    """A panel's answer, and whether the search should stop.
+
+    InputError for texts and regions that are too large, damaged or without effect.
+    """
     known = {"picked", "vetoed", "reflections", "places", "prompt", "stop"}
     if not isinstance(given, dict) or given.keys() - known:
-        raise InputError("The answer is not one of this panel. Reload the page.")
+        raise InputError("The answer is not from this panel. Reload the page.")
     record = {key: value for key, value in given.items() if key != "stop" and value is not None}
     try:
         said = Feedback.from_data({**record, "after": len(pause.history)})
     except ValueError as error:
-        raise InputError(f"The answer cannot be used: {error}. Reload the page.") from error
+        raise InputError(f"The answer is invalid: {error}. Reload the page.") from error
     for text in (said.prompt, *said.reflections.values()):
         if len(usable_text(text, "text")) > MOST_TEXT:
             raise InputError(f"A text has {counted(len(text), 'character')}. Give {MOST_TEXT:,}.")

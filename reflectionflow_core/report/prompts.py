@@ -1,4 +1,4 @@
-"""Many prompts on one sheet: a row for each, with its pictures in the order of painting."""
+"""A sheet of many prompts: one row each, with its pictures in the order of painting."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from .sheet import (
 )
 from .words import candidate_name, counted
 
-ACROSS = 6  # most pictures of a prompt; of more the best are shown
+ACROSS = 6  # pictures per prompt; of more, the best are shown
 
 
 def prompts_sheet(
     rows: Sequence[OverviewRow], histories: Sequence[History], note: str = ""
 ) -> Image.Image:
-    """The pictures of each prompt with their scores and faults, its best in a frame.
+    """The pictures of each prompt with scores and faults; the best one has a frame.
 
-    `histories` belong to `rows`; one at least has a picture. `note` ends the heading.
+    `histories` belong to `rows`, and at least one has a picture. `note` ends the heading.
     """
     everything = History((tuple(chain.from_iterable(histories)),))
     if not len(everything):
@@ -85,7 +85,7 @@ def _title(row: OverviewRow, history: History, width: int) -> Iterator[Line]:
 
 
 def _cells(prompt: str, history: History, box: tuple[int, int], top: int) -> tuple[list[Cell], int]:
-    """The cells of one prompt, and the bottom of the lowest."""
+    """The cells of one prompt, and the bottom of the lowest in pixels."""
     cells: list[Cell] = []
     bottom = top
     for column, (place, candidate) in enumerate(shown_of(history)):

@@ -1,4 +1,4 @@
-"""Pictures of any origin, ranked by a verifier: a sheet, a page and text, with the boxes."""
+"""Any pictures, ranked by a verifier: a sheet, a page and text, with boxes."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from .sheet import (
 from .words import counted, verdict_text
 
 COLUMNS = 4
-FAULT_LINES = 8  # most lines of a picture's faults
-MOST = 200  # pictures on a sheet; viewers refuse or shrink what is much higher
-EDGE = 640  # pixels of a picture on the page
-SMALL_EDGE = 256  # the same where there are many
-NAME = 44  # characters of a file's name on a sheet
+FAULT_LINES = 8  # lines of faults per picture
+MOST = 200  # pictures on a sheet; viewers cannot show much higher ones well
+EDGE = 640  # side of a picture on the page in pixels
+SMALL_EDGE = 256  # the same if there are many
+NAME = 44  # longest file name on a sheet, in characters
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Judged pictures with their names, the best first; `prompt` is what they were to show.
+    """Judged pictures with their names, best first; `prompt` is what they should show.
 
-    `label` is what the names are, in a word; `sizes` are those of the files, width and height.
+    `label` describes the names in a word; `sizes` are width and height of the files.
     """
 
     prompt: str
@@ -61,8 +61,11 @@ class Ranking:
         prompts: Sequence[str] | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> Ranking:
-        """Ranked by score; equal ones stay in their order. `prompts` are the pictures' own; `sizes`
-        are those of their files where `images` are smaller copies."""
+        """Pictures ranked by score; equal ones keep their order.
+
+        `prompts` are the pictures' own prompts; `sizes` those of their files if `images` are
+        smaller copies.
+        """
         order = sorted(range(len(images)), key=lambda i: verdicts[i].rank, reverse=True)
         whole = sizes or [image.size for image in images]
         asked = prompts or [prompt] * len(images)
@@ -76,21 +79,20 @@ class Ranking:
 
     @property
     def best(self) -> Candidate | None:
-        """The first, where it was judged."""
+        """The first picture, if it was judged."""
         first = self.candidates[0]
         return first if first.verdict.judged else None
 
 
 def ranking_text(ranking: Ranking) -> str:
-    """A line for each picture, the best first, and how many could not be judged."""
+    """A line per picture, best first, and how many could not be judged."""
     pairs = zip(ranking.names, ranking.candidates, strict=True)
     lines = [f"{name}: {verdict_text(candidate.verdict)}" for name, candidate in pairs]
     return "\n".join([*lines, *filter(None, [unjudged_text(ranking.history)])])
 
 
 def ranking_sheet(ranking: Ranking, note: str = "") -> Image.Image:
-    """The best MOST pictures in rows, with boxes, scores and faults; `note` stands below the
-    prompt."""
+    """The best MOST pictures in rows, with boxes, scores and faults; `note` is below the prompt."""
     shown = min(MOST, len(ranking.names))
     history = History((ranking.candidates[:shown],))
     box = box_size(history, shown)
@@ -118,7 +120,7 @@ def ranking_sheet(ranking: Ranking, note: str = "") -> Image.Image:
 def _cells(
     ranking: Ranking, shown: int, across: int, box: tuple[int, int], top: int
 ) -> tuple[list[Cell], int]:
-    """The cells, and the bottom of the last row; a row is as high as its longest caption."""
+    """The cells, and the bottom of the last row; rows are as high as their longest caption."""
     cells: list[Cell] = []
     for start in range(0, shown, across):
         lowest = top
@@ -133,13 +135,13 @@ def _cells(
 
 
 def _short(name: str) -> str:
-    """A long name without its middle: files of one program differ at their ends."""
+    """A long name without its middle: names of related files differ at their ends."""
     half = NAME // 2
     return name if len(name) <= NAME else f"{name[:half]}...{name[-half:]}"
 
 
 def ranking_page(ranking: Ranking, note: str = "") -> str:
-    """One HTML file with all pictures embedded, their boxes and what was seen."""
+    """One HTML file with all pictures embedded, their boxes and findings."""
     edge = EDGE if len(ranking.names) <= FEW else SMALL_EDGE
     failed = unjudged_text(ranking.history)
     alert = f'<p class="failed" role="alert">{escape(failed)}</p>' if failed else ""

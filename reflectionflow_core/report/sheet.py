@@ -32,23 +32,23 @@ from .words import (
 PAPER, INK, MUTED, LINE = "#fbfaf8", "#22262b", "#777d86", "#dcd8d0"
 ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a5f95"
 MARKS = {"fault": RED, "seen": GREEN, "changed": BLUE}
-FADED = 0.6  # share of the background in a picture that was dropped
+FADED = 0.6  # share of the background mixed into a dropped picture
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
-NAME_LINES = 3  # most lines of a name
-BOX = 3  # pixels of a box's line, its light edge included
+NAME_LINES = 3  # lines of a name
+BOX = 3  # line width of a box in pixels, with its light edge
 
-Origins = dict[Candidate, list[tuple[str, str]]]  # labels with names of candidates
+Origins = dict[Candidate, list[tuple[str, str]]]  # labels followed by names of candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a text; a `label` in its own colour is drawn in the indent."""
+    """A line of text; a `label` is drawn in the indent, in its own colour."""
 
     text: str
     font: FreeTypeFont
     colour: str
-    leading: int  # pixels from this line to the next
+    leading: int  # pixels to the next line
     indent: int = 0
     label: str = ""
     label_colour: str = INK
@@ -72,8 +72,7 @@ def contact_sheet(
     model: str = "",
     note: str = "",
 ) -> Image.Image:
-    """Every candidate with its score, parent, reflection and faults, and what all of it means;
-    `note` ends the heading."""
+    """All candidates with score, parent, reflection, faults; a legend; `note` ends the heading."""
     if not len(history):
         raise ValueError("An empty history has no contact sheet.")
     laid, left_out = columns(history)
@@ -103,14 +102,14 @@ def contact_sheet(
 
 
 def box_size(history: History, count: int) -> tuple[int, int]:
-    """The size of the box for each picture."""
+    """The box in pixels for each picture."""
     edge = 320 if count <= 3 else 256 if count <= 8 else 192
     sizes = {_shown_size(size, edge) for size in {c.image.size for c in history}}
     return max(min(edge, 224), *(w for w, _ in sizes)), max(h for _, h in sizes)
 
 
 def _shown_size(size: tuple[int, int], edge: int) -> tuple[int, int]:
-    """A small picture is enlarged by a whole factor, a large one reduced to `edge`."""
+    """Small pictures are enlarged by a whole factor, large ones reduced to `edge`."""
     longest = max(size)
     if longest <= PIXELATED:
         return size[0] * max(1, edge // longest), size[1] * max(1, edge // longest)
@@ -131,7 +130,7 @@ def heading(history: History, prompt: str, notes: list[str], width: int) -> Iter
 
 
 def legend(history: History, prompt: str, width: int) -> Iterator[Line]:
-    """What the parts of this sheet mean, for those who see nothing but it."""
+    """What the parts of this sheet mean."""
     texts, font = wrapped(" ".join(_meanings(history, prompt)), 14, width, 6)
     for text in texts:
         yield Line(text, font, MUTED, leading=21)
@@ -155,7 +154,7 @@ def _meanings(history: History, prompt: str) -> Iterator[str]:
 
 
 def _origins(laid: list[Column], history: History) -> Origins:
-    """Captions for arrows into another row: a name at both ends."""
+    """Captions for arrows to another row: a name at both ends."""
     names = {candidate: candidate_name(*slot) for slot, candidate in history.placed}
     pairs = list(parents_elsewhere(laid))
     origins: Origins = {parent: [("Name", names[parent])] for _, parent in pairs if parent in names}
@@ -171,7 +170,7 @@ def _cells(
     box: tuple[int, int],
     top: int,
 ) -> tuple[list[Cell], int]:
-    """The cells, and the bottom of the last row; a row is as high as its longest caption."""
+    """The cells, and the bottom of the last row; rows are as high as their longest caption."""
     cells: list[Cell] = []
     for row in range(len(laid[0].cells)):
         lowest = top
@@ -195,7 +194,7 @@ def caption_of(
     width: int,
     most: int = 3,
 ) -> Iterator[Line]:
-    """The lines below a picture; of its faults `most` lines at most."""
+    """The lines below a picture, with at most `most` lines of faults."""
     for label, name in origin:
         yield from _labelled(label, MUTED, name, INK, width, NAME_LINES)
     if action := notable_action(candidate):
@@ -227,7 +226,7 @@ def _labelled(
 
 
 def _indent() -> int:
-    """The indent of a caption's text, wider than every label."""
+    """The indent of a caption's text, wider than all labels."""
     return round(lettered("Prompt", 14)[1].getlength("Prompt")) + 10
 
 
@@ -276,9 +275,9 @@ def paint_cell(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool)
 def _outline(
     draw: ImageDraw.ImageDraw, mark: BoxMark, corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    """The box on the picture that is shown at `corner` in `size`, with a light edge in it.
+    """A box on the picture shown at `corner` in `size`, with a light inner edge.
 
-    It is drawn around what it marks, so that small writing stays legible.
+    It is drawn around its content, so that small writing stays legible.
     """
     last = size[0] - 1, size[1] - 1
     edges = [round(edge * last[i % 2]) for i, edge in enumerate(mark.box)]
@@ -313,7 +312,7 @@ def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
 
 
 def _mark(sheet: Image.Image, corner: tuple[int, int], passed: bool, colour: str) -> None:
-    """A tick or a cross in a disc, drawn at four times the size for smooth edges."""
+    """A tick or a cross in a disc, drawn four times as large for smooth edges."""
     mask = Image.new("L", (64, 64))
     draw = ImageDraw.Draw(mask)
     draw.ellipse((0, 0, 63, 63), 255)
@@ -334,9 +333,9 @@ def _arrows(sheet: Image.Image, cells: list[Cell], box: tuple[int, int]) -> None
 
 
 def path(parent: Cell, child: Cell, box: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Straight to the next column; above the pictures to a column further on.
+    """A line straight to the next column, or above the pictures to a later column.
 
-    Vertical parts of arrows from neighbouring rows, and of arriving arrows, do not overlap.
+    Vertical parts of neighbouring and arriving arrows do not overlap.
     """
     out = parent.x + box[0] + 14 + parent.row % 3 * 4
     start = (parent.x + box[0] + 9, parent.y + box[1] // 2)

@@ -162,8 +162,7 @@ def metered(
 
 
 def repeated_cost(requests: Sequence[Request], settings: SearchSettings, actors: Actors) -> Cost:
-    """The most that repeating the recorded requests of an interrupted batch is charged; nothing if
-    no actor counts its calls."""
+    """The highest cost of repeating an interrupted batch; nothing if no actor counts calls."""
     if not counts_calls(actors):
         return Cost()
     return Cost(vlm_calls=sum(most_calls(request, actors, settings) for request in requests))

@@ -58,8 +58,7 @@ def check_understood(prompt: str, settings: SearchSettings, actors: Actors) -> N
 
 
 def check_drafts(settings: SearchSettings) -> None:
-    """Raises InputError if two chains would begin with the same draft and keep its noise, so that
-    they paint the same pictures."""
+    """InputError if two chains would keep the noise of one draft and paint the same pictures."""
     drafts, width = settings.draft_count, settings.width
     chained = settings.depth > 0 and strategy_named(settings.strategy).chained
     if chained and drafts < width and "noise" not in axes_in_force(settings):

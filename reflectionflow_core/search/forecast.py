@@ -67,8 +67,7 @@ def forecast(
 def forecast_together(
     found: Sequence[Forecast | None], budget: Budget, spent: Cost
 ) -> Forecast | None:
-    """The joint forecast of searches that share one `budget`, of which `spent` is used; None if one
-    of them has none."""
+    """The joint forecast of searches that share a `budget`; None if one of them has none."""
     each = [one for one in found if one is not None]
     if len(each) < len(found):
         return None

@@ -37,8 +37,7 @@ class Pause:
     requests: tuple[Request, ...] = ()
 
     def check(self, said: Feedback) -> None:
-        """Raises InputError for a reflection or region of a picture that the next round does not
-        correct."""
+        """InputError for a reflection or region of a picture that will not be corrected next."""
         answered = self.history.answered(said)
         requests = upcoming(answered, self.settings, self.actors)
         corrected = {id(request.parent) for request in requests if request.corrects}
@@ -60,8 +59,7 @@ class Pause:
 
     @property
     def shown(self) -> list[int]:
-        """The numbers of the pictures to choose from: those of the latest round, the parents of the
-        next one, and the best."""
+        """Numbers of the pictures to choose from: the latest round, the next parents, the best."""
         numbers, newest = _numbers(self.history), self.history.rounds[-1]
         parents = [request.parent for request in self.requests if request.parent is not None]
         out = excluded(self.history.feedback)

@@ -49,8 +49,7 @@ Look = Mapping[str, bool]  # whether each requirement is met, by its statement
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The probabilities that a judge calls a requirement met: if it is (`right`), and if it is not
-    (`wrong`)."""
+    """Probabilities that a judge calls a requirement met: if it is (`right`) or not (`wrong`)."""
 
     right: float
     wrong: float

@@ -229,7 +229,7 @@ class ChecklistVerifier(VlmActor):
         if isinstance(answer, Failure):
             if answer.temporary:
                 return answer
-            say_failures([answer], progress, "Taking the prompt apart", "it is asked as a whole")
+            say_failures([answer], progress, "Parsing the prompt", "it is asked as a whole")
         items = [] if isinstance(answer, Failure) else answer.requirements
         return checks_of(items, FORM, _AGAIN) or [whole(prompt)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,10 +10,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from ..verdict import is_met
+from ..vlm.fitting import NONE
 from ..vlm.interface import Failure
 from ..vlm.texts import quoted, tidy
 
 MAX_REQUIREMENTS = 20
+_DENIAL = re.compile(
+    r"\b(?:no|not|none|without|never|nothing|nobody|nowhere|free of|absent|empty)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
 Answer = float | Failure  # P(yes), 0 to 1
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
@@ -54,29 +60,42 @@ class Check:
 
     @property
     def unmet(self) -> str:
-        return tidy(self.fault) or f"not as asked: {self.statement}"
+        return _said(self.fault) or f"not as asked: {self.statement}"
 
 
 def checks_of(
     requirements: Sequence[Requirement], form: str, again: Sequence[str] = ()
 ) -> list[Check]:
-    """The requirements with their questions in `form`, and in the forms of `again`, each once:
-    models repeat them."""
-    named = [tidy(item.statement) if tidy(item.question) else "" for item in requirements]
+    """The requirements, each once, with their questions in `form` and in the forms of `again`."""
+    named = [_said(item.statement) if _said(item.question) else "" for item in requirements]
     first: dict[str, Requirement] = {}
     for name, item in zip(named, requirements, strict=True):
         first.setdefault(name, item)
     return [
         Check(
             name,
-            form.format(question=quoted(first[name].question)),
+            form.format(question=quoted(_question(first[name]))),
             first[name].fault,
             _needs(name, first[name].needs, named),
-            tuple(other.format(question=quoted(first[name].question)) for other in again),
+            tuple(other.format(question=quoted(_question(first[name]))) for other in again),
         )
         for name in first
         if name
     ]
+
+
+def _question(item: Requirement) -> str:
+    """The question of a requirement. "Are there dogs?" would be answered "yes" exactly where "no
+    dogs" is not met, so what is denied is asked for by its statement."""
+    denied = _DENIAL.search(item.statement) and not _DENIAL.search(item.question)
+    return f"Does the picture show this: {tidy(item.statement)}?" if denied else item.question
+
+
+def _said(text: str) -> str:
+    """The text on one line; "" for one that says nothing, such as "..." and "N/A"."""
+    line = tidy(text)
+    said = line.strip(" .…-").casefold()
+    return "" if said in NONE or not any(map(str.isalnum, said)) else line
 
 
 def _needs(name: str, numbers: Sequence[int], named: Sequence[str]) -> tuple[str, ...]:

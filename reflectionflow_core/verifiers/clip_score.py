@@ -1,6 +1,6 @@
-"""CLIP, and CLIP models trained on people's preferences (PickScore, HPS v2).
+"""CLIP, and CLIP models trained on human preferences (PickScore, HPS v2).
 
-The score is the similarity of two vectors: fast, but it does not see counts and positions.
+The score is the similarity of two vectors: fast, but blind to counts and positions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, resolved
 
-FOLDER = "Give a folder of CLIP, PickScore or HPS v2 as transformers saves it, or its id on the hub"
+FOLDER = "Give a CLIP, PickScore or HPS v2 in transformers format: a folder or a hub ID"
 
 
 def load_clip_score(
@@ -33,12 +33,13 @@ def load_clip_score(
     batch_size: int = 16,
     placement: Placement | None = None,
 ) -> ClipVerifier:
-    """A CLIPModel from a folder or hub id; `processor` names another one where it has none itself.
+    """A verifier with the CLIPModel in a folder or at a hub ID; `processor` gives its processor if
+    missing.
 
-    Raises InputError for a model that is missing, damaged or not a CLIP.
+    InputError if the model is missing, damaged or not a CLIP.
     """
     if dtype == "nf4":
-        raise InputError("CLIP is small and is not loaded in nf4. Choose fp32 or bf16.")
+        raise InputError("CLIP cannot be loaded in nf4. Choose fp32 or bf16.")
     name, local = resolved(source)
     if local and (kind := read_json(Path(name) / "config.json")["model_type"]) != "clip":
         raise InputError(f"{source} holds a {kind}, not a CLIP. {FOLDER}.")
@@ -71,7 +72,7 @@ def _processor(source: str | Path) -> tuple[Any, Any]:
 
 
 class ClipVerifier:
-    """Scores by cosine similarity times the model's scale, about 100; compare within one model."""
+    """Scores by cosine similarity times the model's scale (about 100); comparable per model."""
 
     calls = 1
 

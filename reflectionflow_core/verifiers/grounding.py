@@ -48,8 +48,7 @@ class FaultPlace(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _upper_edge_first(cls, given: Any) -> Any:
-        """Google's models write boxes as they were trained to, whatever is asked: `box_2d`, from
-        the upper edge to the right one."""
+        """Google's models always write boxes as `box_2d`: top, left, bottom, right."""
         match given:
             case {"box_2d": [top, left, bottom, right], **rest} if "box" not in rest:
                 return {**rest, "box": [left, top, right, bottom]}
@@ -80,8 +79,7 @@ def grounded(
 
 
 def as_seen(image: Image) -> Image:
-    """The picture at a size that a model with pixel coordinates does not resize: sides of whole
-    patches, few enough of them."""
+    """The picture at a size that a model with pixel coordinates does not resize."""
     shrink = min(1.0, math.sqrt(MOST_PIXELS / (image.width * image.height)))
     sides = (max(1, int(side * shrink / PATCH)) * PATCH for side in image.size)
     return to_rgb(image).resize((next(sides), next(sides)))

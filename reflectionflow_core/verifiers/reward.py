@@ -1,6 +1,6 @@
 """The published Image-Verifier (paper §3.2): Qwen2.5-VL-3B with a scalar head at a special token.
 
-It ranks pictures of one prompt; there is no score from which on a picture passes.
+It ranks pictures of one prompt; there is no score threshold for passing.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ def load_reward(
     batch_size: int = 4,
     placement: Placement | None = None,
 ) -> RewardVerifier:
-    """The Image-Verifier from its folder, on `base`, the model that it was trained from.
+    """The Image-Verifier in the folder `source`, on `base`, the model it was trained from.
 
-    `template` is a text file: the words around a prompt, with {text_prompt} where the prompt goes
-    and <|VQ_reward|> where the score is read. It is optional if the folder has its own
-    template.txt, as those of `python -m train.verifier` have; for the published verifier it is
-    DETAILED_PROMPT_WITH_SPECIAL_TOKEN in upstream's reward_modeling/prompt_template.py. `settings`
-    is its model_config.json if that is in another folder; the defaults are `RewardSettings`.
-    Raises InputError for files that are missing or do not fit.
+    * `template`: a text file with {text_prompt} for the prompt and <|VQ_reward|> where the score is
+      read. Not needed if the folder has a template.txt, as written by `python -m train.verifier`.
+      For
+      the published verifier it is DETAILED_PROMPT_WITH_SPECIAL_TOKEN in upstream's
+      reward_modeling/prompt_template.py.
+    * `settings`: its model_config.json if it is in another folder; default: `RewardSettings`.
+
+    InputError for files that are missing or do not fit together.
     """
     if dtype == "nf4":
         raise InputError("The reward's LoRA cannot be merged into nf4. Choose bf16 or fp32.")
@@ -69,10 +71,10 @@ def load_reward(
 def load_base(
     base: str | Path, dtype: str, device: torch.device, tokenizer: Path | None = None
 ) -> tuple[Any, Any, bool]:
-    """Qwen2.5-VL without a language head and its processor, both with the reward's token; and
-    whether the embedding had to grow for that token, so that its new weights are random.
+    """Qwen2.5-VL without language head and its processor, both with the reward's token.
 
-    If the folder `tokenizer` exists, it replaces the model's own tokenizer.
+    Also returns whether the embedding was enlarged for that token, so that the new weights are
+    random. The folder `tokenizer`, if it exists, replaces the model's tokenizer.
     """
     name, local = resolved(base)
     if local and read_json(Path(name) / "config.json")["model_type"] != "qwen2_5_vl":
@@ -90,20 +92,21 @@ def load_base(
 
 
 def read_template(file: str | Path) -> str:
-    """The words around a prompt; raises InputError unless each slot occurs once."""
+    """The template in a file; InputError unless each placeholder occurs once."""
     path = Path(file).expanduser()
     try:
         words = read_text(path)
     except (OSError, TextError) as error:
         raise InputError(
-            f"There is no text in {path}. Give a file with the words that the reward was trained "
-            f"with: DETAILED_PROMPT_WITH_SPECIAL_TOKEN of upstream's prompt_template.py."
+            f"There is no text in {path}. Give a file with the template that the reward model "
+            "was trained with: DETAILED_PROMPT_WITH_SPECIAL_TOKEN of upstream's "
+            "prompt_template.py."
         ) from error
     return checked_template(words, str(path))
 
 
 def checked_template(words: str, source: str) -> str:
-    """The template itself; raises InputError unless each slot occurs once. `source` names it."""
+    """The template itself; InputError unless each placeholder occurs once. `source` names it."""
     for slot in (SLOT, TOKEN):
         if words.count(slot) != 1:
             raise InputError(
@@ -114,7 +117,7 @@ def checked_template(words: str, source: str) -> str:
 
 
 class RewardVerifier:
-    """Scores by the reward model; scores of one prompt are comparable, higher is better."""
+    """Scores by the reward model: higher is better, comparable for one prompt."""
 
     calls = 1
 
@@ -147,7 +150,7 @@ class RewardVerifier:
         return verdicts
 
     def scores(self, prompt: str, images: Sequence[Image]) -> list[float]:
-        """One score for each picture, all in one batch."""
+        """One score per picture, in one batch."""
         rows = [prompt] * len(images)
         limit, device = self.settings.max_pixels, self.placement.device
         batch = encode_rows(self.processor, self.template, rows, images, limit)

@@ -1,8 +1,8 @@
-"""Reads the published reward checkpoint into today's transformers modules and merges its LoRA.
+"""Reads the published reward checkpoint into current transformers modules and merges its LoRA.
 
 Older libraries saved it in one of two forms: `model.pth`, the whole state of a PeftModel, or
-`adapter_model.safetensors` beside `non_lora_state_dict.pth`. PEFT cannot load either, since the
-modules' names have changed.
+`adapter_model.safetensors` with `non_lora_state_dict.pth`. PEFT can load neither, because module
+names have changed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ EMBEDDING = "language_model.embed_tokens.weight"
 WHOLE, ADAPTER, TRAINED = "model.pth", "adapter_model.safetensors", "non_lora_state_dict.pth"
 SETTINGS = "model_config.json"
 TEMPLATE = "template.txt"
-# The factors of a LoRA: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
+# LoRA factors: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
 LORA_FACTOR = re.compile(r"\.(lora_(?:embedding_)?[AB])(?:\.default)?(?:\.weight)?$")
-# Names of older and newer releases, and the names in today's bare model.
+# Prefixes in older and newer releases, and in the current model.
 PEFT_PREFIX = re.compile(r"^(?:base_model\.model\.)+")
 RENAMES = (
     (PEFT_PREFIX, ""),
@@ -40,12 +40,12 @@ RENAMES = (
 )
 
 State = dict[str, Tensor]
-ALPHA = 32  # of upstream's code where nothing is said
+ALPHA = 32  # upstream's default
 
 
 @dataclass(frozen=True, slots=True)
 class RewardSettings:
-    """The fields of upstream's model_config.json with the defaults of upstream's code.
+    """The fields of upstream's model_config.json, with upstream's defaults.
 
     Pictures have at most `max_pixels` pixels; a score is (reward - `mean`) / `std`.
     """
@@ -58,14 +58,14 @@ class RewardSettings:
 
 @dataclass(slots=True)
 class MergedLora:
-    """The LoRA of one weight: its factors by their names in LORA_FACTOR, and PEFT's path of it."""
+    """The LoRA of one weight: its factors by LORA_FACTOR names, and its path in PEFT."""
 
     path: str
     factors: State = field(default_factory=dict)
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """The folder with the weights: `source` or the latest checkpoint-N in it; else InputError."""
+    """The folder with the weights: `source` or its latest checkpoint-N; otherwise InputError."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of the Image-Verifier.")
@@ -80,20 +80,22 @@ def find_checkpoint(source: str | Path) -> Path:
 
 
 def beside(checkpoint: Path, name: str) -> Path:
-    """The file of that name in the checkpoint's folder, or else in its parent."""
+    """The file of that name in the checkpoint's folder or in its parent."""
     own = checkpoint / name
     return own if own.is_file() else checkpoint.parent / name
 
 
 def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
-    """From the file `given`, or else from the one beside or above the checkpoint, or else defaults.
+    """Settings from the file `given`, from the file at or above the checkpoint, or the defaults.
 
-    The LoRA's scale may also come from PEFT's adapter_config.json. Raises InputError for settings
-    that are no numbers, or of a LoRA that cannot be merged.
+    The LoRA's scale may also be read from PEFT's adapter_config.json. InputError for settings that
+    are not numbers, or for a LoRA that cannot be merged.
     """
     found = Path(given).expanduser() if given else beside(checkpoint, SETTINGS)
     if given and not found.is_file():
-        raise InputError(f"There is no file {given}. Give the model_config.json of the verifier.")
+        raise InputError(
+            f"File {given} does not exist. Give the model_config.json of the verifier."
+        )
     config = read_json(found) if found.is_file() else {}
     model, data, scores, lora = (
         _section(config, name, found)
@@ -125,7 +127,7 @@ def _number(section: Mapping[str, Any], name: str, default: float, where: str) -
 
 
 def _adapter(upstreams: Mapping[str, Any], checkpoint: Path, where: str) -> AdapterSettings:
-    """Of upstream's own settings, which count first, or of PEFT's beside the weights."""
+    """The LoRA's settings: upstream's own, or else PEFT's next to the weights."""
     peft = checkpoint / PEFT_SETTINGS
     if upstreams or not peft.is_file():
         read = ("lora_alpha", "use_rslora")
@@ -137,11 +139,10 @@ def _adapter(upstreams: Mapping[str, Any], checkpoint: Path, where: str) -> Adap
 def load_checkpoint(
     model: Any, checkpoint: Path, settings: RewardSettings, needed: Iterable[str] = ()
 ) -> Tensor:
-    """Copies the checkpoint's weights and its merged LoRA into `model`; returns the reward's head.
+    """Copies the checkpoint's weights and merged LoRA into `model`; returns the head (1, hidden).
 
-    `model` is Qwen2.5-VL without a language head; the `needed` tensors have no weights in it yet.
-    The head is (1, hidden). Raises InputError with the names of tensors that do not fit; only
-    language heads are skipped.
+    `model` is Qwen2.5-VL without language head; the `needed` tensors are not initialised yet.
+    InputError names tensors that do not fit; language heads are skipped.
     """
     whole = (checkpoint / WHOLE).is_file()
     found = _read(checkpoint, whole)
@@ -168,7 +169,7 @@ def load_checkpoint(
     _refuse_if_any(checkpoint, "has another shape for", _misshapen(plain, state))
     for name in {*plain, *loras}:
         merged = _merged(plain.get(name, state[name]), loras.get(name), settings)
-        state[name].copy_(merged)  # the state shares the model's memory
+        state[name].copy_(merged)  # a view of the model's memory
     return head
 
 
@@ -201,7 +202,7 @@ def _todays_name(name: str) -> str:
 
 
 def _merged(weight: Tensor, lora: MergedLora | None, settings: RewardSettings) -> Tensor:
-    """weight + scale * B A in fp32; an embedding's change is transposed."""
+    """weight + scale * B A in fp32; for an embedding the change is transposed."""
     if not lora:
         return weight
     kind = "lora_embedding_" if "lora_embedding_A" in lora.factors else "lora_"

@@ -1,7 +1,4 @@
-"""The reward model's forward pass, the same in training and use.
-
-Knows neither checkpoints nor losses.
-"""
+"""The reward model's forward pass in training and use; independent of checkpoints and losses."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ MIN_PIXELS = 56 * 56
 def encode_rows(
     processor: Any, template: str, prompts: Sequence[str], images: Sequence[Image], max_pixels: int
 ) -> dict[str, Tensor]:
-    """The model's inputs, one row for each prompt and its picture, padded on the right.
+    """Model inputs with one row per prompt and picture, padded on the right.
 
-    `template` has SLOT where the prompt goes and TOKEN where the reward is read, each once.
+    `template` contains SLOT, for the prompt, and TOKEN, where the reward is read, once each.
     """
     tokens = control_tokens(processor)
     return dict(
@@ -40,19 +37,19 @@ def encode_rows(
 
 
 def rewards(model: Any, head: Tensor, batch: Mapping[str, Any], token: int) -> Tensor:
-    """(rows,) in fp32: `head` (1, hidden) applied to the hidden state at every row's token."""
+    """Rewards (rows,) in fp32: `head` (1, hidden) on the hidden state at each row's token."""
     ids: Tensor = batch["input_ids"]
-    # It was trained with the positions of plain text also for pictures; Qwen's own differ.
+    # Trained with plain text positions even for pictures, unlike Qwen itself.
     positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
     hidden: Tensor = model(**batch, position_ids=positions, use_cache=False).last_hidden_state
-    at_token = hidden[ids == token].float()  # one in every row, in order
+    at_token = hidden[ids == token].float()  # one per row, in order
     # In bf16, close rewards would become ties.
     with torch.autocast(ids.device.type, enabled=False):
         return (at_token @ head.to(ids.device).float().T)[:, 0]
 
 
 def _chat(processor: Any, template: str, prompt: str, tokens: Sequence[str]) -> str:
-    # TOKEN in the prompt would be read as a second reward.
+    # A TOKEN in the prompt would count as a second reward.
     text = template.replace(SLOT, without_control_tokens(prompt, tokens))
     parts = [{"type": "image"}, {"type": "text", "text": text}]
     return processor.apply_chat_template(

@@ -19,9 +19,9 @@ from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted, tidy
 
-POOR = 5.0  # an aspect with a lower mark is unmet
+POOR = 5.0  # aspects with a lower mark are unmet
 GENERAL = "general"
-# The aspects of each kind of prompt, and what 0 and 10 mean.
+# The aspects of each kind of prompt, with the meaning of 0 and 10.
 KINDS: Mapping[str, Mapping[str, str]] = {
     "single object": {
         "completeness": "the object is whole and undistorted: 0 in pieces, 10 flawless",
@@ -60,7 +60,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "soundness": "things are whole and undistorted: 0 broken, 10 flawless",
     },
 }
-LETTERS = "ABCDEFG"  # one a kind: choices that differ in their first token
+LETTERS = "ABCDEFG"  # one letter per kind: choices must differ in their first token
 
 _SORT = """\
 Here is a prompt for a picture: {prompt}
@@ -92,16 +92,14 @@ FORMS = {kind: _form(aspects) for kind, aspects in KINDS.items()}
 
 
 class RubricVerifier(VlmActor):
-    """Gives marks for aspects and overall; the score is 0 to 10.
+    """Marks for aspects and overall; the score is 0 to 10.
 
-    Overall marks have few distinct values, so the mean of the aspects breaks ties: the score is
-    (10 overall + mean) / 11. Aspects below 5 are `unmet`, with the model's reasons. `passed` is
-    always None: marks say how good a picture is, not that it is right.
-
-    Unless `kind` is given, one more call a prompt classifies its text; if the model cannot do it
-    the kind is "general", and if the server failed the pictures are not judged. After a mark out of
-    range the model is asked once more; a picture without marks is not judged. Raises InputError for
-    an unknown `kind`.
+    Overall marks take few values, so the mean of the aspects breaks ties: the score is (10 overall
+    + mean) / 11. Aspects below 5 are `unmet`, with the model's reasons. `passed` is always None:
+    marks measure quality, not correctness. Unless `kind` is given, one extra call per prompt
+    classifies it; if the model fails to, the kind is "general". After a server failure the pictures
+    are not judged. After a mark out of range the model is asked once more; a picture without marks
+    is not judged. InputError for an unknown `kind`.
     """
 
     def __init__(self, vlm: Vlm, kind: str | None = None) -> None:
@@ -139,7 +137,7 @@ class RubricVerifier(VlmActor):
                 return odds
             say_failures([odds], progress, "Sorting the prompt", f"its kind is {GENERAL!r}")
             known = not isinstance(odds, Failure)
-            # Kept also after a failure, so that all pictures of a prompt have the same aspects.
+            # Also kept after a failure: all pictures of a prompt need the same aspects.
             self._kinds[prompt] = list(KINDS)[odds.index(max(odds))] if known else GENERAL
         return self._kinds[prompt]
 

@@ -1,6 +1,7 @@
-"""Cheap first: one verifier ranks the pictures of a batch, another looks at the best of them only.
+"""A cheap verifier ranks the pictures of a batch, and another one judges only the best of them.
 
-RAISE (CVPR 2026) ranks the candidates of a round by a scalar and shows the best to its checklist.
+As RAISE (CVPR 2026), which ranks the candidates of a round by a scalar and shows the best to its
+checklist.
 """
 
 from __future__ import annotations
@@ -17,19 +18,17 @@ from ..search.budget import calls_so_far, metered
 from ..verdict import Verdict
 from .ensemble import EnsembleMember, scored
 
-SHORTLIST = 2  # pictures of a batch that the verifier looks at
+SHORTLIST = 2  # pictures per batch that the verifier judges
 
 
 class ScreenedVerifier:
-    """The verdicts of `verifier` on the best `shortlist` pictures of every call, by a `screen`.
+    """The verdicts of `verifier` on the best `shortlist` pictures of each call, chosen by `screen`.
 
-    `lowest` is the least score that the verifier gives. Pictures that it does not look at score
-    below that, between lowest - 1 and lowest, in the order of the screen; they neither pass nor
-    fail, and the `explanation` says that nobody looked. So the best of a search is a picture that
-    was looked at. `aspects` also have the screen's score. A picture that the screen cannot judge is
-    looked at.
-
-    Raises InputError for a shortlist below 1.
+    `lowest` is the verifier's lowest score. Other pictures score between lowest - 1 and lowest, in
+    the order of the screen; they neither pass nor fail, and their `explanation` says that they were
+    not judged. So the best of a search is always a judged picture. `aspects` include the screen's
+    score. Pictures that the screen cannot judge are judged by the verifier. InputError for a
+    shortlist below 1.
     """
 
     def __init__(
@@ -40,12 +39,12 @@ class ScreenedVerifier:
         shortlist: int = SHORTLIST,
     ) -> None:
         if shortlist < 1:
-            raise InputError(f"The shortlist has {shortlist} pictures. Give a number from 1.")
+            raise InputError(f"The shortlist is {shortlist}. Give a number of 1 or more.")
         self.screen, self.verifier = screen, verifier
         self.lowest, self.shortlist = lowest, shortlist
         self.calls = self._estimate()
         self._spent = 0
-        self._first: dict[str, float] = {}  # by prompt: what the screen gave its first picture
+        self._first: dict[str, float] = {}  # by prompt: the screen's score of its first picture
 
     @property
     def spent(self) -> int | None:
@@ -76,7 +75,7 @@ class ScreenedVerifier:
         before: Sequence[Verdict | None],
         progress: Progress = SILENT,
     ) -> list[Verdict]:
-        """As `Rechecking.recheck` if the verifier can, otherwise as `verify`."""
+        """`Rechecking.recheck` if the verifier supports it, otherwise `verify`."""
         if not images:
             return []
         screen = self.screen.verifier
@@ -100,7 +99,7 @@ class ScreenedVerifier:
         ]
 
     def _chosen(self, cheap: Sequence[Verdict]) -> list[int]:
-        """The pictures to look at, in their order; the earlier of equals first."""
+        """The pictures to judge, in their order; of equal ones the earlier."""
         ranked = sorted(
             (i for i, verdict in enumerate(cheap) if verdict.judged),
             key=lambda i: cheap[i].rank,
@@ -116,12 +115,12 @@ class ScreenedVerifier:
         return replace(verdict, aspects=MappingProxyType(aspects))
 
     def _left(self, first: float, cheap: Verdict) -> Verdict:
-        assert cheap.score is not None  # what the screen cannot judge is looked at
+        assert cheap.score is not None  # judged by the verifier, as the screen cannot judge it
         return Verdict(
             self.lowest - 1 + self.screen.relative(cheap.score, first),
             aspects=MappingProxyType({self.screen.name: cheap.score}),
             explanation=f"Not looked at: {self.shortlist} of its batch rank higher by "
-            f"{self.screen.name.partition(':')[0]}.",  # without its folder
+            f"{self.screen.name.partition(':')[0]}.",  # the name without its folder
         )
 
     def _ask(
@@ -142,13 +141,13 @@ def behind_screen(
     shortlist: int | None,
     name: str,
 ) -> ScreenedVerifier:
-    """The verifier of that name behind a screen; a `shortlist` of None is SHORTLIST.
+    """The named verifier behind a screen; a `shortlist` of None means SHORTLIST.
 
-    Raises InputError without a `lowest` score.
+    InputError if the verifier has no `lowest` score.
     """
     if lowest is None:
         raise InputError(
-            f"The scores of {name} have no lower end, so pictures that it does not look at cannot "
-            "rank below. Choose checklist, rubric or yes-no behind a screen."
+            f"The scores of {name} have no lower limit, so other pictures cannot rank below. "
+            "Choose checklist, rubric or yes-no behind a screen."
         )
     return ScreenedVerifier(screen, verifier, lowest, SHORTLIST if shortlist is None else shortlist)

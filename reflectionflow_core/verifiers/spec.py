@@ -1,4 +1,4 @@
-"""A verifier as text: "checklist", "clip-score:FOLDER", or several as "2*checklist+rubric"."""
+"""Verifiers as text: "checklist", "clip-score:FOLDER", or several as "2*checklist+rubric"."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..record import InputError
 _PART = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?([^:]+)(?::(.*))?")
 
 MOST_WEIGHT = 1e6
-BY_NEED = ("objects", "text", "checklist")  # joined, they share a prompt's needs
+BY_NEED = ("objects", "text", "checklist")  # joined verifiers that share a prompt's needs
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierSpec:
-    """One verifier of an ensemble's text; `source` says where its weights are, "" for none.
+    """One verifier of a spec; `source` is the folder of its weights or "".
 
-    `str` writes it with its weight, as `parse_verifiers` reads it.
+    `str` gives it with its weight, as read by `parse_verifiers`.
     """
 
     name: str
@@ -35,9 +35,9 @@ class VerifierSpec:
 
 
 def parse_verifiers(spec: str, names: Collection[str]) -> list[VerifierSpec]:
-    """The verifiers that `spec` joins with "+"; a plus sign within a path stays there.
+    """The verifiers in `spec`, which are joined by "+"; a plus sign in a path is kept.
 
-    Raises InputError for a name that is not in `names`, and for one that is joined with itself.
+    InputError for a name that is not in `names`, or that is joined with itself.
     """
     known = "|".join(map(re.escape, names))
     found = re.split(rf"\+(?=(?:[\d.]+\*)?(?:{known})(?:[:+]|$))", spec)
@@ -49,7 +49,7 @@ def parse_verifiers(spec: str, names: Collection[str]) -> list[VerifierSpec]:
 
 
 def shares_needs(parts: Sequence[VerifierSpec]) -> bool:
-    """Whether joined verifiers share a prompt's needs: those of BY_NEED, each once, unweighted."""
+    """Whether the verifiers share a prompt's needs: those in BY_NEED, once each, unweighted."""
     names = [part.name for part in parts]
     plain = all(part.weight == 1 for part in parts) and len({*names}) == len(names)
     return plain and len(parts) > 1 and {*names} <= {*BY_NEED}

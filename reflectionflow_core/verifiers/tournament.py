@@ -16,7 +16,7 @@ from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
 
 CHOICES = ("first", "second")
-KEPT = 8  # prompts whose champions are kept; a search restores its own at every round
+KEPT = 8  # prompts whose champions are kept; a search restores its own each round
 
 _COMPARE = """\
 Both pictures were painted from this prompt: {prompt}

@@ -1,4 +1,4 @@
-"""What verifiers, writers, evolvers, planners and inspectors that ask a model have in common."""
+"""Shared by verifiers, writers, evolvers, planners and inspectors that ask a model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from .interface import Vlm
 
 
 class VlmActor:
-    """Asks one vision-language model, and counts its requests.
+    """Asks one vision-language model and counts requests.
 
-    `calls` is the expected number of requests per item, `spent` the number of all so far, including
-    those of other actors that share the model.
+    `calls` is the expected number of requests per item; `spent` the number of all requests so far,
+    including those of other actors with the same model.
     """
 
     calls = 1

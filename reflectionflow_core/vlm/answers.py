@@ -1,7 +1,7 @@
-"""Structured answers: a pydantic model in; one valid object or Failure per question out.
+"""Structured answers: for each question one valid object of a pydantic model, or a Failure.
 
-Models write thoughts, prose and fences around JSON, and make mistakes in it. What can be read
-without guessing is read; otherwise the model is shown its mistake and asked once more.
+Models add thoughts, prose and code fences to JSON, and make mistakes in it. What is unambiguous is
+read; otherwise the model is shown its mistake and asked once more.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .lenient import UnreadableError, read_object
 from .thoughts import without_thoughts
 
 Answer = TypeVar("Answer", bound=BaseModel)
-MAX_LENGTH = 200_000  # characters; anything longer is refused unread
-MAX_READ = 200_000  # characters of what turned out to be no object
-LEAST_READ = 100  # what every try to read one counts for
-_BRACE = re.compile(r"\{(?=\s*[}/#\w\"'“”„‘「«])")  # that may begin an object
-SHOWN = 2_000  # characters of a wrong answer that the model is shown again
+MAX_LENGTH = 200_000  # characters; longer answers are rejected unread
+MAX_READ = 200_000  # limit for reading text that is not an object, in characters
+LEAST_READ = 100  # added to that count for each attempt
+_BRACE = re.compile(r"\{(?=\s*[}/#\w\"'“”„‘「«])")  # may begin an object
+SHOWN = 2_000  # characters of a wrong answer shown to the model again
 
 
 def ask(
@@ -36,14 +36,14 @@ def ask(
     progress: Progress = SILENT,
     phase: str = "ask",
 ) -> list[Answer | Failure]:
-    """A valid `kind` for each question, or a Failure after asking a second time."""
+    """A valid `kind` for each question, or a Failure after a second attempt."""
     if not questions:
         return []
     schema = kind.model_json_schema()
     asked = [replace(question, schema=schema) for question in questions]
     texts = vlm.chat(asked, progress, phase)
     answers = [parse(text, kind) for text in texts]
-    # Failures of a server were retried already; only answers that cannot be read are asked again.
+    # Server failures were already retried; only unreadable answers are asked again.
     wrong = [
         (i, text, answer)
         for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
@@ -58,7 +58,7 @@ def ask(
 
 
 def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
-    """The last JSON object in `text` that is a valid `kind`; thoughts are not read."""
+    """The last JSON object in `text` that is a valid `kind`; thoughts are ignored."""
     if isinstance(text, Failure):
         return text
     if len(text) > MAX_LENGTH:
@@ -67,7 +67,7 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
         )
     reason = ""
     objects, is_cut = _objects(_unwrapped(without_thoughts(text)))
-    if is_cut:  # what stands before it was a draft
+    if is_cut:  # earlier objects were drafts
         return Failure("The model's answer ends in the middle of its object.")
     for found in reversed(objects):
         for value in (found, *_inside(found)):
@@ -75,12 +75,11 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
             if not isinstance(answer, Failure):
                 return answer
             reason = reason or answer.reason
-    return Failure(reason or "The model's answer holds no JSON object.")
+    return Failure(reason or "The model's answer contains no JSON object.")
 
 
 def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """The objects of a text from left to right, without those inside another; and whether the text
-    ends within one behind them."""
+    """The top-level objects of a text in order, and whether it ends within an object."""
     found: list[dict[str, Any]] = []
     unread, is_cut = MAX_READ, False
     start = _BRACE.search(text)
@@ -90,7 +89,7 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
             value, after = _object_at(text, start.start())
             found.append(value)
             is_cut = False
-        except UnreadableError as error:  # prose with a brace in it; the next may begin the object
+        except UnreadableError as error:  # a brace in prose; the next may begin the object
             unread -= max(error.read, LEAST_READ)
             is_cut |= error.is_cut and bool(found)
         start = _BRACE.search(text, after)
@@ -114,12 +113,12 @@ def _unwrapped(text: str) -> str:
 
 
 def _inside(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects right inside one, such as {"answer": {...}}, the last one first."""
+    """The objects directly inside one, such as {"answer": {...}}, last one first."""
     return [value for value in reversed(found.values()) if isinstance(value, dict)]
 
 
 def _repair(question: Question, text: str, failure: Failure) -> Question:
-    """The question again, with the wrong answer and what was wrong with it."""
+    """The question again, with the wrong answer and the error in it."""
     return replace(
         question,
         text=f"{question.text}\n\nYou have answered:\n{text[:SHOWN]}\n\nThat cannot be used. "

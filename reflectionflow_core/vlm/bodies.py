@@ -1,6 +1,6 @@
-"""Reads the body of a response up to a limit, even a compression bomb.
+"""Reads a response's body up to a limit, even of a compression bomb.
 
-HTTP clients decompress every chunk as a whole: a few kilobytes can become a hundred megabytes.
+HTTP clients decompress each chunk as a whole: a few kilobytes can become a hundred megabytes.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import zlib
 from typing import Any
 
 PACKED = ("gzip", "x-gzip", "deflate")
-ANY_HEADER = zlib.MAX_WBITS | 32  # that of gzip or of zlib
+ANY_HEADER = zlib.MAX_WBITS | 32  # gzip or zlib header
 NO_HEADER = -zlib.MAX_WBITS
 
 
 class UnreadableBodyError(Exception):
-    """A body with an unexpected or broken compression."""
+    """A body with an unsupported or broken compression."""
 
 
 async def read_body(response: Any, most: int) -> bytes:
-    """Up to `most` + 1 bytes of an httpx response's body, decompressed; more than `most` means that
-    there are more.
+    """At most `most` + 1 decompressed bytes of an httpx response's body; more than `most`: it is
+    longer.
 
-    Raises UnreadableBodyError, and errors of the transport.
+    Raises UnreadableBodyError, and transport errors.
     """
     raw = bytearray()
     async for chunk in response.aiter_raw():

@@ -1,4 +1,4 @@
-"""How strict the check of a judge before a search is."""
+"""Strictness of the judge check before a search."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ VARIABLE = "REFLECTIONFLOW_JUDGE_CHECK"  # one of MODES
 
 
 def mode_of(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """What the user chose: here, in the environment, or the strict default."""
+    """The mode given by the user, by the environment, or the strict default."""
     return given or environment.get(VARIABLE, "").strip() or STRICT

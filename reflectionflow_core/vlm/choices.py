@@ -1,7 +1,7 @@
-"""Choices as tokens: which token sequences at an answer's start count for which choice.
+"""Choices as tokens: which token sequences at the start of an answer count for which choice.
 
-A model that means "yes" may begin with "Yes" or " yes". Such variants count for their choice if the
-tokenizer needs no more tokens for them than for the choice itself.
+A model that means "yes" may begin with "Yes" or " yes". Such variants count if the tokenizer needs
+no more tokens for them than for the choice itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Tokens = tuple[int, ...]
 def spellings(tokenizer: Any, choices: Sequence[str]) -> dict[Tokens, int]:
     """Every token sequence that counts, with the index of its choice.
 
-    Raises InputError if a choice has no tokens or two choices have the same.
+    InputError if a choice has no tokens or two choices have the same tokens.
     """
     exact = [_tokens(tokenizer, choice) for choice in choices]
     if not choices or not all(exact) or len(set(exact)) < len(exact):
@@ -28,7 +28,7 @@ def spellings(tokenizer: Any, choices: Sequence[str]) -> dict[Tokens, int]:
         )
     owners = {tokens: index for index, tokens in enumerate(exact)}
     if len({choice.strip().lower() for choice in choices}) < len(choices):
-        return owners  # they differ only in what variants ignore
+        return owners  # equal after ignoring case and spaces
     for index, choice in enumerate(choices):
         bare = choice.strip()
         for word in (bare, bare[:1].upper() + bare[1:], bare[:1].lower() + bare[1:]):
@@ -39,20 +39,20 @@ def spellings(tokenizer: Any, choices: Sequence[str]) -> dict[Tokens, int]:
 
 
 def prefixes(sequences: Sequence[Tokens]) -> list[Tokens]:
-    """Every prefix after which the next token's probability is needed; () is the prompt alone."""
+    """Every prefix after which the next token's probability is needed; () is the prompt only."""
     return sorted({sequence[:n] for sequence in sequences for n in range(len(sequence))})
 
 
 def relative_masses(
     owners: Mapping[Tokens, int], logarithms: Mapping[Tokens, float], choices: int
 ) -> tuple[float, ...]:
-    """P(choice) among the choices, which sums to 1; see `masses`.
+    """P(choice) among the choices, summing to 1; see `masses`.
 
     `logarithms` are the log-probabilities of the sequences in `owners`.
     """
     highest = max(
         logarithms[tokens] for tokens in owners
-    )  # so that small probabilities do not underflow to 0
+    )  # avoids underflow of small probabilities
     raised = {tokens: logarithms[tokens] - highest for tokens in owners}
     totals = masses(owners, raised, choices)
     return tuple(total / sum(totals) for total in totals)
@@ -61,9 +61,9 @@ def relative_masses(
 def masses(
     owners: Mapping[Tokens, int], logarithms: Mapping[Tokens, float], choices: int
 ) -> tuple[float, ...]:
-    """P(choice) among all answers. An answer counts for the longest choice that it begins with.
+    """P(choice) among all answers.
 
-    So "10" does not count for "1".
+    An answer counts for the longest choice that it begins with: "10" does not count for "1".
     """
     totals = [0.0] * choices
     for tokens, index in owners.items():

@@ -1,6 +1,6 @@
-"""What happens at every generated token: limits, cancelling, sampling, JSON that fits a schema.
+"""Steps at each generated token: limits, cancelling, sampling, and JSON that fits a schema.
 
-Everything works per row, so that an answer does not depend on the other questions of the batch.
+All work per row, so that an answer does not depend on the other questions of a batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .interface import Question
 
 
 class TokenLimits(StoppingCriteria):
-    """Ends each row at its own number of tokens; `progress.check` may raise to end them all."""
+    """Ends each row at its own number of tokens; `progress.check` may raise to stop all."""
 
     def __init__(self, limits: Sequence[int], prompt: int, progress: Progress) -> None:
         self.limits, self.prompt, self.progress = torch.tensor(limits), prompt, progress
@@ -33,7 +33,7 @@ class TokenLimits(StoppingCriteria):
 
 
 class GumbelNoise(LogitsProcessor):
-    """Turns greedy decoding into sampling by Gumbel noise on logits / `temperature`.
+    """Samples by adding Gumbel noise to logits / `temperature` before greedy decoding.
 
     Each row has its own seed; torch's global generator is not used.
     """
@@ -53,7 +53,7 @@ class GumbelNoise(LogitsProcessor):
 
 
 class Grammars:
-    """Grammars of JSON schemas for one tokenizer, by the optional package xgrammar."""
+    """Grammars of JSON schemas for a tokenizer, from the optional package xgrammar."""
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         import xgrammar  # pyright: ignore[reportMissingImports]
@@ -67,7 +67,7 @@ class Grammars:
         return importlib.util.find_spec("xgrammar") is not None
 
     def processor(self, questions: Sequence[Question]) -> Constraint:
-        """Constrains the rows of questions with a schema; other rows are free."""
+        """Constrains the rows whose questions have a schema."""
         matchers = [self._matcher(question.schema) for question in questions]
         return Constraint(self.xgrammar, matchers, self.vocabulary)
 
@@ -75,7 +75,7 @@ class Grammars:
         if schema is None:
             return None
         try:
-            # A grammar that allows any white space lets a model write nothing else.
+            # With unlimited white space, a model may write nothing else.
             grammar = self.compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
         except RuntimeError as error:
             warnings.warn(
@@ -88,7 +88,7 @@ class Grammars:
 
 
 class Constraint(LogitsProcessor):
-    """Forbids every token that a row's grammar does not allow; a row without a matcher is free."""
+    """Forbids all tokens that a row's grammar does not allow; rows without a matcher are free."""
 
     def __init__(self, xgrammar: Any, matchers: list[Any], vocabulary: int) -> None:
         self.xgrammar, self.matchers = xgrammar, matchers
@@ -97,7 +97,7 @@ class Constraint(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         for row, matcher in enumerate(self.matchers):
-            # A finished row is padded with tokens that are not in its grammar.
+            # Finished rows are padded with tokens outside the grammar.
             if matcher is None or not self.started:
                 continue
             if matcher.is_terminated() or not matcher.accept_token(int(input_ids[row, -1])):
@@ -114,6 +114,6 @@ class Constraint(LogitsProcessor):
 
 
 def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """The tokens of one answer with its end token, without padding."""
+    """The tokens of one answer including its end token, without padding."""
     found = [index for index, token in enumerate(tokens) if token in ends]
     return tokens[: found[0] + 1] if found else tokens

@@ -1,13 +1,12 @@
-"""Vision-language models behind any OpenAI-compatible server: OpenAI, vLLM, Ollama, LM Studio ...
+"""Vision-language models behind OpenAI-compatible servers: OpenAI, vLLM, Ollama, LM Studio ...
 
-A question that a server does not answer becomes a Failure; what is in the answers is not checked
-here (see answers.py). The package openai is imported with the first question.
+A question that fails becomes a Failure; answers are checked elsewhere (answers.py). The package
+openai is imported with the first question.
 """
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -27,7 +26,6 @@ from .likelihoods import (
     best_scores,
     check_choices,
     enough_samples,
-    first_rivals,
     from_answer,
     from_samples,
     masses_from_top_tokens,
@@ -42,10 +40,10 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 Answer = TypeVar("Answer")
-FIRST_TOKENS = 4  # of an answer whose first word counts; some models begin with a line break
-SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
-THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
-LEAST_ROOM = 256  # tokens; where not even so many fit, none are asked for
+FIRST_TOKENS = 4  # tokens of an answer whose first word counts; some models begin with a line break
+SAMPLE_TOKENS = 16  # tokens of a sampled answer; choices are short
+THINKING_TOKENS = 4096  # tokens for a thought before an answer, unless set in the profile
+LEAST_ROOM = 256  # fewest tokens for a thought; below that, none are requested
 NOT_THE_SERVER = "check the base_url of its profile, which may lead elsewhere"
 LONGER = "give the model a longer context, or switch its thinking off"
 REMEDIES = {
@@ -54,13 +52,13 @@ REMEDIES = {
     NO_JSON: NOT_THE_SERVER,
     NO_COMPLETION: NOT_THE_SERVER,
 }
-SHOWN = 160  # characters of a server's error message in a Failure
-PIECE = 4  # characters of a key that a server quotes, at least, when it refuses the key
+SHOWN = 160  # characters of a server's error message quoted in a Failure
+PIECE = 4  # shortest part of a key that a server may quote when it rejects it, in characters
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The body of a response, that of its request, and the seconds between them."""
+    """The body of a response, that of its request, and the seconds between them without waits."""
 
     raw: bytes
     asked: Mapping[str, Any]
@@ -68,13 +66,12 @@ class Response:
 
 
 class Endpoint:
-    """A Vlm behind a server. Answers are only as reproducible as the server makes them.
+    """A Vlm behind a server; answers are only as reproducible as the server makes them.
 
-    `choose` reads the log-probabilities of the token at which the answer says its choice, if the
-    server gives them and the choices have at least MASS there, and otherwise counts sampled
-    answers: three if they agree, else up to the profile's `samples`. A parameter that the server
-    refused once is not sent again. A model that was seen thinking is asked not to, and gets tokens
-    enough to do so anyway.
+    `choose` uses the log-probabilities at the token with the choice, if the server gives them and
+    the choices have at least MASS there. Otherwise it counts sampled answers: three if they agree,
+    else up to the profile's `samples`. A parameter that the server rejected is not sent again. A
+    model that was seen thinking is asked not to, and gets enough tokens to think anyway.
     """
 
     def __init__(
@@ -83,8 +80,10 @@ class Endpoint:
         limits: RequestLimits | None = None,
         consent: PictureConsent | None = None,
     ) -> None:
-        """`limits` replace those of the profile; `consent`, if given, is required before pictures
-        are sent. Raises InputError if the profile names no model."""
+        """`limits` replace the profile's; pictures are sent only with `consent`, if that is given.
+
+        InputError if the profile names no model.
+        """
         if not profile.model:
             variable = f"REFLECTIONFLOW_{profile.name.upper().replace('-', '_')}_MODEL"
             raise InputError(
@@ -100,8 +99,8 @@ class Endpoint:
         self._lock, self._pace = Lock(), Pace(self.limits.per_minute)
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
-        self._most_room: dict[int, int] = {}  # by pictures of a question, where tokens are refused
-        self.thinks = False  # before it answers, as far as known
+        self._most_room: dict[int, int] = {}  # by number of pictures, if tokens were rejected
+        self.thinks = False  # whether it thinks before it answers, if known
         self.samples = profile.samples
         self.redaction = Redaction(profile.secrets, profile.private)
         self.model_name = profile.model
@@ -125,7 +124,7 @@ class Endpoint:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As `Vlm.choose`; a question's schema is ignored, since choices are not JSON objects."""
+        """`Vlm.choose`; ignores schemas, since choices are not JSON objects."""
         check_choices(choices)
 
         async def choose_one(
@@ -142,9 +141,9 @@ class Endpoint:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As `ExactVlm.likelihoods`, from the top first tokens; answers should be one token long.
+        """`ExactVlm.likelihoods` from the top first tokens; answers should be one token long.
 
-        A Failure if the server gives no log-probabilities: samples cannot replace them here.
+        A Failure if the server gives no log-probabilities: samples are too imprecise.
         """
         return self._first_tokens(questions, answers, masses_from_top_tokens, progress, phase)
 
@@ -155,8 +154,7 @@ class Endpoint:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As `LogitVlm.label_scores`. Servers give log-probabilities, and logits where they are
-        told to (vLLM with --logprobs-mode raw_logits)."""
+        """`LogitVlm.label_scores`; logits need vLLM's --logprobs-mode raw_logits."""
         return self._first_tokens(questions, labels, best_scores, progress, phase)
 
     def _first_tokens(
@@ -174,14 +172,16 @@ class Endpoint:
             reply = await self._reply(client, asked, wire.WITH_LOGPROBS)
             if isinstance(reply, Failure):
                 return reply
-            if not reply.tokens:
+            if not reply.texts:
+                return self.unanswered(reply)
+            if not any(token.rivals for token in reply.tokens[:1]):
                 return Failure(f"The endpoint {self.profile} gives no probabilities of tokens.")
-            return weigh(first_rivals(reply.tokens), answers)
+            return weigh(reply.tokens[0].rivals, answers)
 
         return self._in_parallel(weigh_one, questions, progress, phase)
 
     def require_consent(self, questions: Iterable[Question]) -> None:
-        """Raises InputError if pictures would be sent to a host that the user has not agreed to."""
+        """InputError if pictures would be sent to a host that the user has not agreed to."""
         if self.consent and any(question.images for question in questions):
             self.consent.require(self.profile)
 
@@ -201,7 +201,7 @@ class Endpoint:
 
     async def _answer(self, client: AsyncOpenAI, question: Question) -> str | Failure:
         def readable(reply: Reply) -> bool:
-            # An object that was cut is none.
+            # A truncated object is useless.
             return bool(reply.texts) and not (question.schema and reply.was_cut)
 
         reply = await self._reply(client, question, wire.GREEDY, readable)
@@ -241,7 +241,7 @@ class Endpoint:
         choices: Sequence[str],
         readable: Callable[[Reply], bool],
     ) -> list[str] | Failure:
-        """Until the first ones agree or there are enough, several in a request where it may be."""
+        """Samples until the first ones agree or there are enough; several per request."""
         texts: list[str] = []
         most = self.samples
         while not enough_samples(texts, choices, most):
@@ -262,10 +262,10 @@ class Endpoint:
         parameters: Mapping[str, Any],
         readable: Callable[[Reply], bool] = lambda reply: bool(reply.texts),
     ) -> Reply | Failure:
-        """A reply with at least one text or token, asked for without refused parameters.
+        """A reply with at least one text or token, without rejected parameters.
 
-        After a broken or empty body the request is sent once more: proxies and busy servers send
-        such bodies now and then. So is one whose limit of tokens went into a thought, with more.
+        After a broken or empty body, sent now and then by proxies and busy servers, the request is
+        repeated once; so is one whose token limit was used up by a thought, with a higher limit.
         """
         tries = min(2, self.limits.tries)
         while True:
@@ -282,7 +282,7 @@ class Endpoint:
             if "logprobs" in parameters and reply.tokens and (readable(reply) or not reply.was_cut):
                 return reply
             if self.thinks and not thinks:
-                continue  # once, with room to think, and where it can be without thinking
+                continue  # once, with tokens for a thought, and without thinking if possible
             tries -= 1
             if not tries or reply.problem == TOO_SHORT or reply.declined:
                 return self.unanswered(reply)
@@ -290,12 +290,10 @@ class Endpoint:
     async def request(
         self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any], room: int
     ) -> Response:
-        """The response to a question, without the parameters that the server refuses. Raises
-        SendError.
+        """The response to a question, without parameters that the server rejects; raises SendError.
 
-        `room` are tokens for a thought, beside those of the question; fewer where the server
-        refuses so many. Others that are asked meanwhile may find out that a thought needs them, so
-        they are known by request.
+        `room` are extra tokens for a thought; fewer if the server rejects so many. Which parameters
+        are rejected is tracked per request, because concurrent requests may change that.
         """
         refused: frozenset[str] = frozenset()
         extra, pictures = self.profile.extra, len(question.images)
@@ -306,9 +304,9 @@ class Endpoint:
             left_out = refused | self._refused
             roomy = replace(question, max_tokens=question.max_tokens + room)
             body = wire.body(roomy, self.profile.model, asked, left_out, extra)
-            began = time.monotonic()
+            ours = self._count, self._pace, f"The endpoint {self.profile}"
             try:
-                raw = await send(client, body, self.limits, self._count, self._pace)
+                raw, seconds = await send(client, body, self.limits, *ours)
             except SendError as error:
                 enough = min(self._room, most)
                 if error.error.asked_too_little and room < enough:
@@ -322,11 +320,11 @@ class Endpoint:
                     raise
                 refused |= {parameter}
                 continue
-            # Only after a success: the question itself may have been bad.
+            # Only after a success: the question itself may have been at fault.
             self._learn(refused)
             if most < MAX_TOKENS:
                 self._most_room[pictures] = most
-            return Response(raw, body, time.monotonic() - began)
+            return Response(raw, body, seconds)
 
     def _without_thought(self) -> Mapping[str, Any]:
         ours = self.thinks and not wire.THOUGHT_FIELDS & self.profile.extra.keys()
@@ -349,7 +347,7 @@ class Endpoint:
             self._refused = self._refused.union(refused)
 
     def unanswered(self, reply: Reply) -> Failure:
-        """Why a reply without an answer has none, and what to do."""
+        """Why a reply has no answer, and what to do."""
         said = self._in_its_words(reply.declined)
         remedy = f"; {REMEDIES[reply.problem]}" if reply.problem in REMEDIES else ""
         if reply.problem == TOO_SHORT and any(m < self._room for m in self._most_room.values()):
@@ -370,8 +368,8 @@ class Endpoint:
     def _in_its_words(self, said: str, strict: bool = False) -> str:
         """The server's error message on one line, without key and addresses.
 
-        Servers that refuse a key quote parts of it: if `strict`, no word that shares four
-        characters in a row with the key is shown.
+        Servers that reject a key quote parts of it: if `strict`, words sharing four characters in a
+        row with the key are hidden.
         """
         words = self.redaction.of(" ".join(said.split()))
         if strict:
@@ -389,7 +387,7 @@ class Endpoint:
 
 
 def _refused(body: Mapping[str, Any], error: SendError) -> str | None:
-    """The parameter that the server refused; None if the request failed for another reason."""
+    """The parameter that the server rejected; None if the request failed for another reason."""
     if error.error.sees_nothing:
         return None
     if error.status in (400, 422):

@@ -1,4 +1,4 @@
-"""What a model did not answer: said as it happens, and not remembered if it may pass."""
+"""Unanswered questions: reported at once, and not recorded if they may be temporary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .interface import Failure
 Answer = TypeVar("Answer")
 Client = TypeVar("Client")
 Item = TypeVar("Item")
-MOST_REASONS = 3  # that are quoted
+MOST_REASONS = 3  # reasons that are quoted
 
 
 class UnfitError(Exception):
@@ -21,14 +21,14 @@ class UnfitError(Exception):
 
 
 def not_allowed(error: NoCallsLeftError) -> Failure:
-    """What takes the place of an answer that the budget of calls does not pay for."""
+    """A Failure: the budget does not allow the call."""
     return Failure(str(error), temporary=True)
 
 
 def within_budget(
     ask: Callable[[Client, Item], Awaitable[Answer]],
 ) -> Callable[[Client, Item], Awaitable[Answer | Failure]]:
-    """`ask`, which answers with a Failure where it may not make a call."""
+    """`ask`, with a Failure as answer if no call is allowed."""
 
     async def asked(client: Client, item: Item) -> Answer | Failure:
         try:
@@ -40,9 +40,9 @@ def within_budget(
 
 
 def say_failures(answers: Sequence[object], progress: Progress, who: str, then: str) -> None:
-    """One line if some answers are Failures: "The writer failed at 2 of 4; ...: why".
+    """Reports failed answers in one line: "The writer failed at 2 of 4; ...: why".
 
-    `who` begins the sentence, `then` says what takes the place of the answers.
+    `who` is the subject; `then` says what replaces the answers.
     """
     failed = [answer.reason for answer in answers if isinstance(answer, Failure)]
     if failed:
@@ -52,7 +52,7 @@ def say_failures(answers: Sequence[object], progress: Progress, who: str, then: 
 
 
 def check_lasting(answer: object, what: str) -> None:
-    """Raises InputError for a temporary Failure, since what stands for it would be recorded.
+    """InputError for a temporary Failure, whose replacement would otherwise be recorded.
 
     `what` says what is missing: "The plan could not be written."
     """

@@ -1,4 +1,4 @@
-"""Fits an object that a model wrote into a pydantic model, where a slip has one meaning."""
+"""Fits a model's object into a pydantic model if its mistakes are unambiguous."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from pydantic import BaseModel, ValidationError
 from .interface import Failure
 
 Answer = TypeVar("Answer", bound=BaseModel)
-NONE = ("", "none", "nothing", "n/a")  # an empty list in words
-SHOWN_NAME = 60  # characters of the name of a wrong field
+NONE = ("", "none", "nothing", "n/a")  # words for an empty list
+SHOWN_NAME = 60  # longest name of a wrong field in a message, in characters
 _NUMBER = re.compile(
-    r"\s*([+-]?\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?)?\.?\s*",
+    r"\s*([+-]?\d+(?:\.\d+|,\d{1,2})?)"  # with three digits a comma may part thousands
+    r"\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?)?\.?\s*",
     re.IGNORECASE,
 )
 
 
 def fitted(value: Any, kind: type[Answer]) -> Answer | Failure:
-    """A valid `kind` of the value, with slips of one meaning put right, or what is wrong with it.
+    """A valid `kind` from the value, with unambiguous mistakes corrected, or the error.
 
-    Such are names in other letters; a number written as text, where "9/10" is 9 if the field's
-    maximum is 10, and no number elsewhere; a text for a list of texts, or an object with one text
-    for a text; null for what has a default; the number alone for an object of one number and texts.
+    Corrected are: names in other case; a number as text, with "9/10" as 9 only if the field's
+    maximum is 10; a text for a list of texts; an object with one text for a text; null for a
+    default; a plain number for an object of one number and texts.
     """
     reason, schema = "", _schema(kind)
     value = _named(value, schema, schema)
     for last in (False, True):
         try:
-            # By way of JSON: pydantic then refuses lone surrogates, which no file can hold.
+            # Via JSON, so that pydantic rejects lone surrogates, which cannot be saved.
             return kind.model_validate_json(json.dumps(value))
         except RecursionError:
             return Failure("The model's answer does not fit: it is nested too deeply.")
@@ -51,12 +52,12 @@ def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
 
 
 def _named(value: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
-    """The value with its names as `part` of the schema writes them, whatever their letters."""
+    """The value with field names written as in this `part` of the schema."""
     part = _resolved(part, schema)
     if isinstance(value, list):
         return [_named(item, part.get("items", {}), schema) for item in value]
     if isinstance(value, bool) and part.get("type") in ("number", "integer"):
-        return str(value)  # pydantic would read 1 or 0
+        return str(value)  # pydantic would accept 1 or 0
     if not isinstance(value, dict):
         return value
     fields: Mapping[str, Any] = part.get("properties", {})
@@ -66,7 +67,7 @@ def _named(value: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> An
 
 
 def _corrected(value: Any, error: ValidationError, schema: Mapping[str, Any]) -> tuple[Any, bool]:
-    """The value with what was meant in place of what does not fit, and whether there was any."""
+    """The value with its mistake corrected, and whether that was possible."""
     corrected, changed = copy.deepcopy(value), False
     for detail in error.errors(include_url=False):
         place, given = detail["loc"], detail["input"]
@@ -86,7 +87,7 @@ def _corrected(value: Any, error: ValidationError, schema: Mapping[str, Any]) ->
 
 
 def _meant(wrong: str, given: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
-    """What was meant by a value that does not fit a part of the schema; None if that is unclear."""
+    """The meaning of a value that does not fit a part of the schema; None if unclear."""
     if wrong.startswith(("float_", "int_")) and isinstance(given, str):
         return _number(given, part.get("maximum"))
     if wrong == "list_type" and (given is None or isinstance(given, str)):
@@ -104,7 +105,7 @@ def _meant(wrong: str, given: Any, part: Mapping[str, Any], schema: Mapping[str,
 
 
 def _number_field(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
-    """The number of an object that else has texts only, such as a mark with its reason."""
+    """The only number of an object that otherwise has texts, such as a mark with its reason."""
     fields = part.get("properties", {})
     kinds = {name: _resolved(field, schema).get("type") for name, field in fields.items()}
     numbers = [name for name, kind in kinds.items() if kind in ("number", "integer")]
@@ -127,7 +128,7 @@ def _number(text: str, maximum: float | None) -> float | int | None:
 
 
 def _part(schema: Mapping[str, Any], place: Sequence[int | str]) -> Mapping[str, Any]:
-    """What a JSON schema says of a place."""
+    """The part of a JSON schema for a place."""
     part = schema
     for step in place:
         part = part.get("items" if isinstance(step, int) else "properties", {})
@@ -147,6 +148,6 @@ def _folded(name: str) -> str:
 
 def _first(error: ValidationError) -> str:
     details = error.errors(include_input=False, include_url=False)[0]
-    # An unknown field has a name that the model made up, of any length.
+    # A model may invent field names of any length.
     field = " ".join(".".join(map(str, details["loc"])).split())[:SHOWN_NAME] or "the object"
     return f"{field}: {details['msg']}"

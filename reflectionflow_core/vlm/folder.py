@@ -1,6 +1,6 @@
-"""Loads a model of transformers and its processor from a folder or by a hub id.
+"""Loads a transformers model and its processor from a folder or by a hub ID.
 
-Knows nothing of questions. Code that comes with a model is never run.
+Code that comes with a model is never run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..texts import no_folder
 DTYPES = ("bf16", "fp32", "nf4")
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "nf4": torch.bfloat16}
 GIVE = "Give the folder of a vision-language model such as Qwen2.5-VL or Qwen3-VL"
-# transformers builds an empty tokenizer if all of these are missing.
+# If all are missing, transformers builds an empty tokenizer.
 TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "vocab.txt")
 
 
@@ -34,10 +34,10 @@ def load_model(
     give: str = GIVE,
     **options: Any,
 ) -> Any:
-    """The model that `auto` (an Auto class of transformers) builds, with all of its weights.
+    """The model of an Auto class of transformers, with all its weights.
 
-    Raises InputError if the folder is missing, damaged or of another kind of model; `give` is the
-    advice in that error.
+    InputError if the folder is missing, damaged or of another kind; `give` is the advice in that
+    error.
     """
     check_choice("dtype", dtype, DTYPES)
     if dtype == "nf4":
@@ -67,9 +67,9 @@ def load_model(
 
 
 def resolved(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
-    """The name of `source` for transformers, and whether it is a folder on this machine.
+    """`source` as a name for transformers, and whether it is a folder on this machine.
 
-    Raises InputError for a folder that is missing or damaged.
+    InputError for a folder that is missing or damaged.
     """
     folder = local_folder(source)
     if folder is None:
@@ -86,9 +86,9 @@ def resolved(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
 
 
 def load_processor(source: str | Path) -> Any:
-    """The processor beside a model; Qwen's without its video part if torchvision is missing.
+    """The processor of a model; Qwen's without its video part if torchvision is missing.
 
-    Raises InputError if it is missing, damaged or has no chat template.
+    InputError if it is missing, damaged or has no chat template.
     """
     name, local = resolved(source)
     if local and not any((Path(name) / file).is_file() for file in TOKENIZERS):
@@ -141,13 +141,13 @@ def _nf4(device: torch.device) -> dict[str, Any]:
 
 
 def _qwen_processor(name: str, options: dict[str, Any]) -> Any:
-    """Qwen's processor for pictures and texts, or None if the model is not Qwen's."""
+    """Qwen's processor for pictures and texts, or None if the model is not a Qwen."""
     from transformers import AutoConfig
     from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
     kinds: dict[str, Any] = {
-        "qwen2_vl": Qwen2_5_VLProcessor,  # which differs in videos only
+        "qwen2_vl": Qwen2_5_VLProcessor,  # differs for videos only
         "qwen2_5_vl": Qwen2_5_VLProcessor,
         "qwen3_vl": Qwen3VLProcessor,
         "qwen3_vl_moe": Qwen3VLProcessor,
@@ -157,7 +157,7 @@ def _qwen_processor(name: str, options: dict[str, Any]) -> Any:
 
 
 def without_videos(original: Any) -> Any:
-    """A processor's class without its part for videos, which needs torchvision."""
+    """A processor class without its video part, which needs torchvision."""
 
     class WithoutVideos(original):
         def __init__(
@@ -168,6 +168,6 @@ def without_videos(original: Any) -> Any:
             self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
             ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
-    # Saved folders name this class, and may be loaded where torchvision is installed.
+    # Saved folders contain this name and may be loaded with torchvision installed.
     WithoutVideos.__name__, WithoutVideos.__module__ = original.__name__, original.__module__
     return WithoutVideos

@@ -1,7 +1,7 @@
-"""What every vision-language model offers here: questions in batches, answers in their order.
+"""The interface of vision-language models: batches of questions, answers in order.
 
-A model that does not answer raises nothing: its item in the list is a Failure with the reason, and
-the caller decides. Only cancelling raises.
+A model that does not answer raises nothing: its answer is a Failure with the reason, and the caller
+decides. Only cancelling raises.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: pictures and a text below them, under a `system` text.
+    """One call: pictures followed by a text, with a `system` text.
 
-    With a `schema` (JSON Schema of an object) the answer should be such an object as JSON. Not
-    every model keeps to it: `answers.ask` checks. `max_tokens` limits the answer.
+    With a `schema` (JSON Schema of an object) the answer should be such a JSON object; not every
+    model complies, so `answers.ask` checks. `max_tokens` limits the answer.
     """
 
     text: str
@@ -36,8 +36,8 @@ class Question:
 class Failure:
     """No answer; `reason` is one sentence without keys and addresses.
 
-    It is `temporary` if server, connection or memory failed and not the question: the same question
-    may be answered later, so nothing that was made for want of an answer should be kept.
+    `temporary`: server, connection or memory failed, not the question; the same question may be
+    answered later, so nothing made in place of the answer should be saved.
     """
 
     reason: str
@@ -46,7 +46,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Requests that reached a model, retries included, and tokens where the model counts them."""
+    """Requests that reached a model, including retries, and tokens if the model counts them."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -61,10 +61,10 @@ class Usage:
 
 
 class Vlm(Protocol):
-    """One answer a question, in order; decoding is greedy unless it was built otherwise.
+    """Answers each question, in order; greedy decoding unless configured otherwise.
 
-    `usage` is the total so far. Progress is reported under `phase` after every finished question,
-    and `progress.check` is called at least every generated token or every tenth of a second. Each
+    `usage` is the total so far. Progress is reported under `phase` after every question;
+    `progress.check` is called at least at every generated token or ten times per second. Each
     request is taken from the allowance (`take_calls`) before it is made.
     """
 
@@ -82,13 +82,13 @@ class Vlm(Protocol):
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """For each question P(the answer begins with the choice), 0 to 1; sums to 1."""
+        """For each question P(the answer begins with the choice), 0 to 1, summing to 1."""
         ...
 
 
 @runtime_checkable
 class ExactVlm(Vlm, Protocol):
-    """A Vlm that gives an answer's probability among all answers, not only among given choices."""
+    """A Vlm that gives an answer's probability among all answers, not only among given ones."""
 
     def likelihoods(
         self,
@@ -99,15 +99,15 @@ class ExactVlm(Vlm, Protocol):
     ) -> list[tuple[float, ...] | Failure]:
         """For each question the probability that its answer begins with each of `answers`.
 
-        Upper and lower case count alike, and so do answers with and without a leading space. Other
-        answers have the rest, so these need not sum to 1.
+        Case and a leading space are ignored. Other answers have the rest, so these may sum to less
+        than 1.
         """
         ...
 
 
 @runtime_checkable
 class LogitVlm(Vlm, Protocol):
-    """A Vlm that gives answers' scores as its server does, for what orders by them."""
+    """A Vlm that gives scores of answers as its server does, for ordering."""
 
     def label_scores(
         self,
@@ -116,25 +116,28 @@ class LogitVlm(Vlm, Protocol):
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """For each question the logit of each of `labels` as first token, or its log-probability
-        where only those are given; -inf for a label that is not among the likeliest tokens."""
+        """For each question the logit of each of `labels` as first token.
+
+        The log-probability if the server gives no logits; -inf for a label not among the likeliest
+        tokens.
+        """
         ...
 
 
 @runtime_checkable
 class NamedVlm(Vlm, Protocol):
-    """A Vlm that knows which model answers, by the name of its weights or its family."""
+    """A Vlm that knows the name of its weights or its family."""
 
     model_name: str
 
 
 @runtime_checkable
 class PictureKeeping(Vlm, Protocol):
-    """A Vlm to which a further question about the latest pictures costs less than the first.
+    """A Vlm for which a further question about the latest pictures costs less.
 
-    So whoever asks about several pictures in turn asks all about one before the next.
+    So all questions about one picture should be asked before the next.
     """
 
     def keeping_pictures(self) -> AbstractContextManager[None]:
-        """Within it, what the latest pictures cost is kept from call to call."""
+        """A context in which results for the latest pictures are cached between calls."""
         ...

@@ -1,7 +1,8 @@
-"""The check of a judge before a search: a dead or blind one ends it before anything is painted.
+"""The judge check before a search: a judge that is down or blind ends it before anything is
+painted.
 
-What was found out of a judge that sees is kept on disk, by profile and model, so that the next
-search asks nothing. A judge that was blind or did not answer is asked again.
+Findings about a judge that sees are saved by profile and model, so that the next search asks
+nothing. A judge that was blind or did not answer is asked again.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from .profiles import Profile
 from .server_probe import probe_server
 
 FILE = "judges.json"
-ERRORS = "errors"  # of what a run records: JudgeErrors.data, beside the findings
+ERRORS = "errors"  # key of JudgeErrors.data in the recorded findings
 UNUSED = "Several verifiers judge, so the known errors of one are not used."
 INSIST = "To search all the same, give --judge-check warn"
-OF_TEXTS = " (texts)"  # after the key of a model that was shown no pictures
-COLUMN = 20  # characters before what was found
+OF_TEXTS = " (texts)"  # added to the key of a model that was shown no pictures
+COLUMN = 20  # width of the names in the list of findings
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeChecker:
-    """How a judge is checked: `mode` is strict (an objection ends the search), warn or off.
+    """How judges are checked: `mode` is strict (an objection ends the search), warn or off.
 
-    Findings are kept in judges.json in `folder`; `insist` says how to search all the same.
+    Findings are saved in `folder`/judges.json; `insist` says how to search all the same.
     """
 
     folder: Path
@@ -52,11 +53,11 @@ class JudgeChecker:
     def __call__(
         self, vlm: Vlm, key: str, progress: Progress = SILENT, shown: bool = True
     ) -> tuple[JudgeFindings | None, list[str]]:
-        """What is known of a judge, and notices for the user; nothing is asked if that is kept.
+        """The findings about a judge, and notices for the user; saved findings need no question.
 
         `key` identifies profile and model, or the weights. A model that is not `shown` pictures is
-        asked for one text alone. Raises InputError for an objection if the check is strict, and
-        where pictures may not be sent.
+        asked for one text only. InputError for an objection in strict mode, and if pictures may not
+        be sent.
         """
         if self.mode == OFF:
             return None, []
@@ -70,7 +71,7 @@ class JudgeChecker:
         return found, list(filter(None, [self.keep(key if shown else key + OF_TEXTS, found)]))
 
     def kept(self, key: str, shown: bool = True) -> JudgeFindings | None:
-        """What an earlier check kept of a model without an objection; None if there is nothing."""
+        """Saved findings about a model without objections, or None."""
         table = self._table.read()
         for name in (key,) if shown else (key, key + OF_TEXTS):
             found = findings_from(table.get(name))
@@ -79,12 +80,11 @@ class JudgeChecker:
         return None
 
     def keep(self, key: str, found: JudgeFindings) -> str:
-        """Keeps findings for later searches; "" or a notice where that is not possible."""
+        """Saves findings; returns a notice if that fails, otherwise ""."""
         return self._table.put(key, found.data())
 
     def measured(self, key: str, verifier: str) -> tuple[dict[str, Any], list[str]]:
-        """What a run records of the judge's measured errors, {} if they were not measured; and
-        notices for the user."""
+        """The judge's measured errors for a run's record ({}: none), and notices for the user."""
         errors, notices = measured_errors(self.folder, key, verifier)
         return ({} if errors is None else {ERRORS: errors.data()}), notices
 
@@ -94,58 +94,57 @@ class JudgeChecker:
 
 
 def profile_key(profile: Profile) -> str:
-    """Profile and model, and a digest of the address, which is not shown."""
+    """Profile, model and a digest of the address, which is not shown."""
     address = hashlib.sha256(profile.base_url.encode()).hexdigest()[:12]
     return f"endpoint:{profile.name} {profile.model} {address}"
 
 
 def probe(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
-    """The findings about any model. Raises what `progress.check` raises, and InputError where
-    pictures may not be sent."""
+    """The findings about a model.
+
+    Raises what `progress.check` raises, and InputError if pictures may not be sent.
+    """
     if isinstance(vlm, Endpoint):
         return probe_server(vlm, progress)
     return probe_by_questions(vlm, progress)
 
 
 def objection(found: JudgeFindings, shown: bool = True) -> str:
-    """Why no picture should be judged by this model, or, if it is `shown` none, no text be asked
-    of it; "" if nothing is wrong."""
+    """Why this model should not judge (or answer texts, if not `shown` pictures); "" if fine."""
     if found.problem:
         return found.problem
     if shown and not found.sees:
         return (
-            "The judge is blind: it does not tell a red picture from a blue one. Choose a model "
-            "that sees pictures, or give its server the part that reads them."
+            "The judge is blind: it cannot tell a red picture from a blue one. Choose a model "
+            "that sees pictures, or start its server with the vision part."
         )
     return ""
 
 
 def findings_text(found: JudgeFindings) -> str:
-    """What was found out, one fact a line."""
+    """The findings, one per line."""
     return "".join(f"{name:<{COLUMN}}{fact}\n" for name, fact in _facts(found))
 
 
 def findings_line(found: JudgeFindings) -> str:
-    """What was found out, on one line for reports."""
+    """The findings on one line for reports."""
     return ", ".join(f"{name} {fact}" for name, fact in _facts(found))
 
 
 def judge_text(recorded: Mapping[str, object]) -> str:
-    """The findings and measured errors that a run has recorded, on one line; "" if it has none."""
+    """The recorded findings and measured errors of a run on one line; "" if there are none."""
     facts = {name: value for name, value in recorded.items() if name != ERRORS}
     found = findings_from(facts) if facts else None
     return ". ".join(filter(None, [findings_line(found) if found else "", _measured(recorded)]))
 
 
 def unused_errors(recorded: Mapping[str, object], several: bool) -> str:
-    """What to say where errors are recorded and `several` verifiers judge, or one behind a gate;
-    else ""."""
+    """A note if errors are recorded but `several` verifiers (or a gated one) judge, else ""."""
     return UNUSED if several and ERRORS in recorded else ""
 
 
 def recorded_errors(recorded: Mapping[str, object]) -> JudgeErrors | None:
-    """The judge's measured errors that a run has recorded, None if it has none; raises InputError
-    for those of another version."""
+    """The recorded errors of a run's judge, or None; InputError for another version's."""
     data = recorded.get(ERRORS)
     return None if data is None else JudgeErrors.from_data(data)
 
@@ -153,7 +152,7 @@ def recorded_errors(recorded: Mapping[str, object]) -> JudgeErrors | None:
 def _measured(recorded: Mapping[str, object]) -> str:
     try:
         errors = recorded_errors(recorded)
-    except InputError as error:  # a report is made all the same
+    except InputError as error:  # a report is still possible
         return str(error)
     return errors_line(errors) if errors else ""
 
@@ -163,7 +162,7 @@ def _facts(found: JudgeFindings) -> Iterator[tuple[str, str]]:
         yield "problem", found.problem
         yield "thinks", _said(found.thinks)
         return
-    if found.sees is None:  # it was shown no pictures
+    if found.sees is None:  # no pictures were shown
         yield "answers texts", "yes"
         yield "thinks", _said(found.thinks)
         return
@@ -194,5 +193,5 @@ def _log_probabilities(count: int | None) -> str:
 
 
 def _at_least(number: int, tried: int) -> str:
-    """A number, which may be larger where no more were tried."""
+    """A number, which is a lower limit if no more were tried."""
     return f"{number} or more" if number >= tried else str(number)

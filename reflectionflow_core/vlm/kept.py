@@ -1,4 +1,4 @@
-"""Small JSON tables beside profiles.json that this program writes itself: consent and findings."""
+"""Small JSON tables next to profiles.json, written by this program: consent and findings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class KeptTable:
-    """A table by name in a file. What cannot be read counts as not kept: it is found out again."""
+    """A named table in a file. An unreadable table counts as empty."""
 
     path: Path
 
@@ -24,7 +24,7 @@ class KeptTable:
         return table if isinstance(table, dict) else {}
 
     def put(self, name: str, value: Mapping[str, Any]) -> str:
-        """Keeps a value; "" or a notice where the file cannot be written."""
+        """Saves a value; returns a notice if the file cannot be written, otherwise ""."""
         data = json.dumps(self.read() | {name: dict(value)}, indent=2)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:

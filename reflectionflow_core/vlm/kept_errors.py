@@ -1,4 +1,4 @@
-"""The measured errors of judges on disk, under the same keys as what the judge check finds."""
+"""The measured errors of judges on disk, under the same keys as the judge check's findings."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ FILE = "judge_errors.json"
 
 
 WEIGHT = re.compile(r"^[\d.e+-]+\*")
-OWN = "checklist"  # asks as a judge is asked where no verifier is named
+OWN = "checklist"  # used if no verifier is named
 
 
 def error_key(vlm: str, verifier: str = "") -> str:
-    """What the errors of a verifier are kept under; `vlm` is its model's key (as
-    `judge_check.profile_key`), "" for a verifier without one."""
+    """The key of a verifier's errors; `vlm`: its model's key (`judge_check.profile_key`) or ""."""
     return vlm if verifier in ("", OWN) else f"{vlm} {verifier}".strip()
 
 
 def measured_errors(
     folder: Path, vlm: str, verifier: str = ""
 ) -> tuple[JudgeErrors | None, list[str]]:
-    """What was measured of a verifier, else of the first of several that has been measured, else
-    of its model asked plainly; and notices.
+    """The measured errors of a verifier, and notices.
 
-    Several are written "yes-no+2*rubric".
+    Of several ("yes-no+2*rubric"), the first one measured; otherwise those of the model asked
+    plainly.
     """
     notices, parts = [], [WEIGHT.sub("", part) for part in verifier.split("+")]
     keys = (error_key(vlm, verifier), *(error_key(vlm, part) for part in parts), vlm)
@@ -41,12 +40,12 @@ def measured_errors(
 
 
 def keep_errors(folder: Path, key: str, errors: JudgeErrors) -> str:
-    """Keeps what was measured; "" or a notice where that is not possible."""
+    """Saves measured errors; returns a notice if that fails, otherwise ""."""
     return KeptTable(folder / FILE).put(key, errors.data())
 
 
 def kept_errors(folder: Path, key: str) -> tuple[JudgeErrors | None, str]:
-    """What was measured of a judge, None if nothing; and a notice, "" if all is well.
+    """A judge's measured errors or None, and a notice or "".
 
     `key` identifies profile and model, or the weights (`judge_check.profile_key`).
     """

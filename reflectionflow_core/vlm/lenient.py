@@ -1,7 +1,7 @@
 """Reads JSON as models write it: with trailing commas, comments, raw line breaks, other quotes.
 
-Only slips with one meaning are read; what is cut short or unclear is refused. Nothing is made up,
-which is why no library that repairs JSON is used: they close what was cut.
+Only unambiguous mistakes are accepted; truncated or unclear text is rejected. Libraries that repair
+JSON are not used because they complete truncated objects.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 import re
 from typing import Any
 
-MAX_DEPTH = 40  # objects and lists within each other
+MAX_DEPTH = 40  # nesting depth
 CLOSING = {'"': '"', "'": "'", "“": '”“"', "”": "”", "„": '“”"', "‘": "’", "「": "」", "«": "»"}
-# Comments have a limit, so that many beginnings of one cost no more than their length.
+# Limited length: otherwise many unclosed comments would take quadratic time.
 _SPACE = re.compile(r"(?:\s+|(?://|#)[^\n]{0,500}(?=\n)|/\*.{0,500}?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _SHARE = re.compile(r"\s*/\s*\d+(?:\.\d+)?")  # as in "mark": 9/10
@@ -23,8 +23,7 @@ _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class UnreadableError(ValueError):
-    """No object; `read` is how many characters were looked at to find out, `is_cut` whether the
-    text ends within what may be one."""
+    """Not an object; `read`: characters examined, `is_cut`: the text ends in a possible object."""
 
     def __init__(self, reason: str, read: int, is_cut: bool) -> None:
         super().__init__(reason)
@@ -32,10 +31,7 @@ class UnreadableError(ValueError):
 
 
 def read_object(text: str, start: int) -> tuple[dict[str, Any], int]:
-    """The object that begins with the brace at `start`, and the place behind it.
-
-    Raises UnreadableError if none does.
-    """
+    """The object whose brace is at `start`, and the index after it; raises UnreadableError."""
     reader = _Reader(text, start)
     try:
         return reader.members(0), reader.at
@@ -101,9 +97,9 @@ class _Reader:
         raise ValueError("a string without an end")
 
     def _ends_here(self) -> bool:
-        """Whether a quote is the end of its string, and no quote within it."""
+        """Whether a quote ends its string, rather than being part of it."""
         behind = _SPACE.match(self.text, self.at)
-        assert behind  # matches nothing, too
+        assert behind  # may match nothing
         return self.text[behind.end() : behind.end() + 1] in set(":：,，}]")
 
     def _peek(self) -> str:
@@ -144,6 +140,6 @@ def _unescaped(inside: str) -> str:
         sign = found[0]
         if sign.startswith("\\u"):
             return json.loads(f'"{sign}"')
-        return _ESCAPES.get(sign[1:], sign[1:])  # a backslash before another sign is a slip
+        return _ESCAPES.get(sign[1:], sign[1:])  # a backslash before another character is a mistake
 
     return re.sub(r"(?:\\u[0-9a-fA-F]{4})+|\\.", plain, inside, flags=re.DOTALL)

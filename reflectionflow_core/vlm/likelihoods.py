@@ -1,4 +1,4 @@
-"""P(an answer begins with a choice), from the likeliest tokens where it begins or from samples."""
+"""P(an answer begins with a choice), from the likeliest first tokens or from samples."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .thoughts import without_thoughts
 # Least probability of all choices together where they are weighed against each other. Measured:
 # models that are about to say something else leave them 1e-6 (a thought) to 0.0035 (a description).
 MASS = 0.05
-AGREEING = 3  # samples that all say the same end the sampling
+AGREEING = 3  # sampling ends when so many samples agree
+_SPACES = str.maketrans("\u2581\u0120\u010a", "  \n")  # as tokenizers write them
 Rivals = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerToken:
-    """One token of an answer, and the likeliest ones in its place with their log-probabilities, or
-    with their logits where the server gives those."""
+    """A token of an answer, and likely alternatives with log-probabilities or logits."""
 
     text: str
     rivals: Rivals
 
 
 def check_choices(choices: Sequence[str]) -> None:
-    """Raises InputError if a choice is empty or two differ only in case and leading signs."""
+    """InputError if a choice is empty or two differ only in case and leading signs."""
     bare = [folded(choice) for choice in choices]
     if not bare or not all(bare) or len(set(bare)) < len(bare):
         raise InputError(
@@ -39,38 +39,50 @@ def check_choices(choices: Sequence[str]) -> None:
 def from_answer(
     tokens: Sequence[AnswerToken], choices: Sequence[str], cut: bool = False
 ) -> tuple[float, ...] | None:
-    """P(choice) from the token at which an answer says its choice, behind thoughts and wrapping; of
-    one that was `cut` only where it begins, see `certain_text`.
+    """P(choice) at the token where an answer states its choice, after thoughts and markup.
 
-    None if the choices have less than MASS there: the model says something else, and the rest of
-    its probability would be noise.
+    In a `cut` answer only at its beginning, see `certain_text`. None if the choices have less than
+    MASS there: the model says something else, and the remaining probability would be noise.
     """
-    for place in deciding_places([token.text for token in tokens], choices, cut):
-        odds = from_top_tokens(tokens[place].rivals, choices)
-        if odds is not None:
+    for place, says in deciding_places([token.text for token in tokens], choices, cut):
+        own = tokens[place].text, says
+        if (odds := from_top_tokens(tokens[place].rivals, choices, own=own)) is not None:
             return odds
     return None
 
 
 def from_top_tokens(
-    tops: Iterable[tuple[str, float]], choices: Sequence[str], least: float = MASS
+    tops: Iterable[tuple[str, float]],
+    choices: Sequence[str],
+    least: float = MASS,
+    own: tuple[str, int | None] = ("", None),
 ) -> tuple[float, ...] | None:
-    """P(choice) from (token, log-probability) pairs, renormalised to 1; None if all choices
-    together have less than `least`, or nothing.
+    """P(choice) from (token, log-probability) pairs, summing to 1.
 
-    A token that could begin several choices is ignored.
+    None if all choices together have less than `least`. `own` is the written token with the choice
+    that the answer states there: the "Ne" of "Nein" counts for "no". Other tokens that fit several
+    choices, or none, are ignored. A choice that is not listed gets the most that the list leaves.
     """
-    mass = [0.0] * len(choices)
+    mass, listed = [0.0] * len(choices), []
     for token, logprob in normalised(tops):
-        if (index := choice_index(token, choices)) is not None:
-            mass[index] += math.exp(logprob)
-    total = sum(mass)
-    return tuple(m / total for m in mass) if total >= least and total > 0 else None
+        listed.append(math.exp(logprob))
+        index = choice_index(token, choices)
+        if index is None and token.strip() == own[0].strip():
+            index = own[1]
+        if index is not None:
+            mass[index] += listed[-1]
+    if sum(mass) < least or not any(mass):
+        return None
+    left = max(1 - sum(listed), 0) / max(mass.count(0), 1)
+    mass = [m or min(left, *listed) for m in mass]
+    return tuple(m / sum(mass) for m in mass)
 
 
 def normalised(tops: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The pairs with log-probabilities, also of a server that gives raw logits: those above 0 tell
-    them apart, and all but the likeliest tokens are then left out of the sum."""
+    """The pairs with log-probabilities, also for servers that give logits.
+
+    Values above 0 reveal logits; only the likeliest tokens are then part of the sum.
+    """
     pairs = list(tops)
     highest = max((score for _, score in pairs), default=0.0)
     if highest <= 0:
@@ -79,18 +91,21 @@ def normalised(tops: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     return [(token, score - total) for token, score in pairs]
 
 
-def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
-    """The likeliest tokens where the answer begins, behind thoughts and white space."""
-    raw = "".join(token.text for token in tokens)
-    said = without_thoughts(raw)
-    place = _covering([token.text for token in tokens], raw.rfind(said) if said else 0)
-    return () if place is None else tokens[place].rivals
+def tokens_of(said: str, tokens: Sequence[AnswerToken]) -> tuple[AnswerToken, ...]:
+    """The tokens from the beginning of the answer `said`, all if it is empty; () if they belong to
+    something else, such as a thought that the server removed from the answer."""
+    texts = [token.text for token in tokens]
+    raw = "".join(texts).translate(_SPACES)
+    words = said, *said.split(maxsplit=1)[:1]  # later signs may be split into bytes
+    start = next((at for at in map(raw.rfind, words) if at >= 0), None) if said else 0
+    place = None if start is None else _covering(texts, start)
+    return () if place is None else tuple(tokens[place:])
 
 
 def best_scores(tops: Rivals, answers: Sequence[str]) -> tuple[float, ...]:
-    """The largest logit or log-probability of a token that is each answer; -inf if none is.
+    """The largest logit or log-probability of a token for each answer; -inf if there is none.
 
-    All are -inf where the model says something else: the likeliest token is no answer, and all
+    All are -inf if the model says something else: the likeliest token is not an answer, and all
     answers together have less than MASS.
     """
     scores = {folded(token): score for token, score in sorted(tops, key=lambda top: top[1])}
@@ -104,10 +119,7 @@ def best_scores(tops: Rivals, answers: Sequence[str]) -> tuple[float, ...]:
 def masses_from_top_tokens(
     tops: Iterable[tuple[str, float]], answers: Sequence[str]
 ) -> tuple[float, ...]:
-    """P(answer) among all tokens, from (token, log-probability) pairs.
-
-    Only tokens that are a whole answer count.
-    """
+    """P(answer) among all tokens, from (token, log-probability) pairs; only whole answers count."""
     bare = [folded(answer) for answer in answers]
     mass = [0.0] * len(answers)
     for token, logprob in normalised(tops):
@@ -127,29 +139,36 @@ def from_samples(texts: Iterable[str], choices: Sequence[str]) -> tuple[float, .
 
 
 def enough_samples(texts: Sequence[str], choices: Sequence[str], most: int) -> bool:
-    """Whether no further sample is needed: there are `most`, or the first AGREEING say the same."""
+    """Whether sampling can end: there are `most` samples, or the first AGREEING ones agree."""
     said = [said_choice(text, choices) for text in texts]
     agree = len(said) >= AGREEING and len(set(said)) == 1 and said[0] is not None
     return agree or len(texts) >= most
 
 
-def deciding_places(texts: Sequence[str], choices: Sequence[str], cut: bool = False) -> list[int]:
-    """The indices of the tokens, given as texts, that may decide between the choices: where one is
-    said, which counts in a `cut` text as in `certain_text`, and the first word of the answer."""
+def deciding_places(
+    texts: Sequence[str], choices: Sequence[str], cut: bool = False
+) -> list[tuple[int, int | None]]:
+    """Indices of the tokens, given as texts, that may decide between the choices.
+
+    These are the token that states a choice (in a `cut` text as in `certain_text`), with that
+    choice, and the first word, with None.
+    """
     raw = "".join(texts)
     said = without_thoughts(raw)
     start = raw.rfind(said)
-    found = find_choice(said, choices, cut and said == raw.strip())
+    cut = cut and said == raw.strip()
+    found = find_choice(said, choices, cut)
     bare = said.lstrip(BEFORE_ANSWERS)
-    letters = [start + found.start] if found else []
-    if bare and not begins_otherwise(bare, choices):
-        letters.append(start + len(said) - len(bare))
-    places = (_covering(texts, letter) for letter in letters)
-    return list(dict.fromkeys(place for place in places if place is not None))
+    places: dict[int | None, int | None] = {}
+    if found:
+        places[_covering(texts, start + found.start)] = found.index
+    if bare and not begins_otherwise(bare, choices, cut):
+        places.setdefault(_covering(texts, start + len(said) - len(bare)))
+    return [(place, says) for place, says in places.items() if place is not None]
 
 
 def _covering(texts: Sequence[str], letter: int) -> int | None:
-    """The index of the token with the character at `letter`, or the first beyond white space."""
+    """The index of the token at character `letter`, or of the first one after white space."""
     end = 0
     for place, text in enumerate(texts):
         end += len(text)

@@ -1,7 +1,7 @@
-"""Vision-language models on this machine, by transformers: Qwen2.5-VL, Qwen3-VL and others.
+"""Vision-language models on this machine with transformers: Qwen2.5-VL, Qwen3-VL and others.
 
-Of a model's generation_config.json only the end tokens are used: answers are greedy (or sampled
-from the model's own distribution), and do not depend on the other questions of a batch.
+Only the end tokens of generation_config.json are used: answers are greedy, or sampled from the
+model's own distribution, and do not depend on the other questions of a batch.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from .shared import (
 )
 from .thoughts import without_thoughts
 
-THINKING_TOKENS = 2048  # for a thought that could not be switched off
-CHOICE_TOKENS = 256  # of an answer that does not begin with a choice, and may explain itself first
+THINKING_TOKENS = 2048  # tokens for a thought that cannot be switched off
+CHOICE_TOKENS = 256  # tokens of an answer that may explain itself before its choice
 NO_CHOICE = "The model answers with none of the choices."
-LIKELIEST = 50  # tokens that are looked at where it says one
+LIKELIEST = 50  # tokens considered at the place of a choice
 Answer = TypeVar("Answer")
-# Answers a batch of questions, given their indices in the call.
+# Answers a batch of questions by their indices in the call.
 AnswerBatch = Callable[[Sequence[Question], Sequence[int], Progress], list[Any]]
-# The logits (questions, vocabulary) of the token that follows each question and these tokens.
+# Logits (questions, vocabulary) of the token after each question and these tokens.
 Reader = Callable[[Tokens], Tensor]
 
 
@@ -68,10 +68,10 @@ def load_vlm(
     settings: LocalSettings | None = None,
     placement: Placement | None = None,
 ) -> LocalVlm:
-    """A model from a folder (without network access) or from the hub by an id: owner/name.
+    """A model from a folder (without network) or from the hub by its ID, owner/name.
 
-    `dtype` is "bf16", "fp32", or "nf4": four bits by bitsandbytes, on an NVIDIA GPU. The weights
-    stay on `device` unless a `placement` moves them. Raises InputError for what cannot be loaded.
+    `dtype` is "bf16", "fp32" or "nf4" (four bits with bitsandbytes on an NVIDIA GPU). The weights
+    stay on `device` unless a `placement` moves them. InputError if the model cannot be loaded.
     """
     if dtype == "nf4" and placement:
         raise InputError("nf4 weights cannot be moved between GPU and host memory. Choose bf16.")
@@ -83,10 +83,10 @@ def load_vlm(
 
 
 class LocalVlm:
-    """An ExactVlm by transformers. A host with its own memory manager may replace `placement`.
+    """An ExactVlm with transformers; a host with its own memory manager may replace `placement`.
 
-    Closed questions about the same pictures, one after another, share these pictures' keys and
-    values where the model's family allows it (`shared.FAMILIES`).
+    Consecutive closed questions about the same pictures share these pictures' keys and values if
+    the model's family allows it (`shared.FAMILIES`).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class LocalVlm:
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
         self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
-        # generate() takes its defaults from here: sampling, repetition penalties ...
+        # generate() takes its defaults from here, such as sampling and repetition penalties
         model.generation_config = GenerationConfig(eos_token_id=self.ends, pad_token_id=pad)
         words = model.config.get_text_config()
         self.context: int = words.max_position_embeddings
@@ -110,7 +110,7 @@ class LocalVlm:
 
     @contextmanager
     def keeping_pictures(self) -> Iterator[None]:
-        """As `PictureKeeping.keeping_pictures`: of the latest pictures alone."""
+        """`PictureKeeping.keeping_pictures`, for the latest pictures only."""
         outer, self._keeps = self._keeps, True
         try:
             yield
@@ -131,11 +131,11 @@ class LocalVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As `Vlm.choose`, from the exact probabilities of the choices' tokens.
+        """`Vlm.choose` from the exact probabilities of the choices' tokens.
 
         "Yes" and " yes" count for "yes": see choices.py. Choices of one token need one forward
-        pass, longer ones one more for each of their prefixes. Where all choices together have less
-        than `least_mass` the model writes its answer, and is asked where that says its choice.
+        pass, longer ones one more per prefix. If all choices together have less than `least_mass`,
+        the model writes its answer, and the probabilities are taken where it states a choice.
         """
 
         def weigh(
@@ -164,7 +164,7 @@ class LocalVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As `ExactVlm.likelihoods`, from the same tokens as `choose`."""
+        """`ExactVlm.likelihoods`, from the same tokens as `choose`."""
         return self._weighed(questions, answers, masses, progress, phase)
 
     def _weighed(
@@ -192,7 +192,7 @@ class LocalVlm:
             self._forget()
 
     def _forget(self) -> None:
-        """Gives the pictures' keys and values back, unless a caller keeps them."""
+        """Frees the pictures' keys and values, unless a caller keeps them."""
         if not self._keeps:
             self._begun = None
 
@@ -220,7 +220,7 @@ class LocalVlm:
         answer_batch: AnswerBatch,
         progress: Progress,
     ) -> list[Any]:
-        """The answers to a batch, question by question if it fails; then a Failure for each."""
+        """The answers to a batch; if it fails, question by question, then a Failure for each."""
         progress.check()
         try:
             with torch.no_grad(), self.placement.on_device(self.model):
@@ -232,7 +232,7 @@ class LocalVlm:
             failure = Failure(str(error))
         except NoCallsLeftError as error:
             failure = not_allowed(error)
-        # Not inside `except`: its exception would keep the batch's memory alive.
+        # Outside `except`, whose exception would keep the batch's memory.
         self._begun = None
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -248,11 +248,11 @@ class LocalVlm:
         answers: list[str | Failure] = []
         for question, index, row in zip(asked, indices, rows, strict=True):
             text = self._text(row)
-            if not text and not self._ended(row):  # all of it went into a thought
+            if not text and not self._ended(row):  # everything was a thought
                 roomy = replace(question, max_tokens=question.max_tokens + THINKING_TOKENS)
                 try:
                     text = self._text(self._generated([roomy], [index], progress)[0])
-                except NoCallsLeftError as error:  # the other answers of the batch are there
+                except NoCallsLeftError as error:  # the other answers are complete
                     answers.append(not_allowed(error))
                     continue
             answers.append(text or Failure("The model gave no answer, or thought to its end."))
@@ -261,7 +261,7 @@ class LocalVlm:
     def _generated(
         self, asked: Sequence[Question], indices: Sequence[int], progress: Progress
     ) -> list[list[int]]:
-        """The tokens of each answer, thoughts included."""
+        """The tokens of each answer, including thoughts."""
         limits = [question.max_tokens for question in asked]
         processors = self._logits_processors(asked, indices)
         batch = self._encoded(asked, room=max(limits))
@@ -284,25 +284,26 @@ class LocalVlm:
     def _written_choice(
         self, question: Question, index: int, choices: Sequence[str], progress: Progress
     ) -> tuple[float, ...] | Failure:
-        """P(choice) where the answer, written out, says one."""
+        """P(choice) at the place where the generated answer states one."""
         limit = min(CHOICE_TOKENS, self.context // 2)
         asked = replace(question, schema=None, max_tokens=limit)
         (row,) = self._generated([asked], [index], progress)
         decode = self.processor.tokenizer.decode
         texts = [decode([token], skip_special_tokens=False) for token in row]
         cut = not self._ended(row)
-        for place in deciding_places(texts, choices, cut):
+        for place, says in deciding_places(texts, choices, cut):
             read = self._reader([asked], place + 1)
             likely = read(tuple(row[:place]))[0].cpu().double().log_softmax(-1).topk(LIKELIEST)
             words = [decode([int(token)]) for token in likely.indices]
-            odds = from_top_tokens(zip(words, likely.values.tolist(), strict=True), choices)
+            tops = zip(words, likely.values.tolist(), strict=True)
+            odds = from_top_tokens(tops, choices, own=(texts[place], says))
             if odds is not None:
                 return odds
         text = certain_text("".join(texts), choices, cut) if cut else self._text(row)
         return from_samples([text], choices) or Failure(NO_CHOICE)
 
     def _text(self, tokens: Sequence[int]) -> str:
-        """The answer without control tokens and thoughts, which some models mark with them."""
+        """The answer without control tokens and the thoughts that they may enclose."""
         tokenizer = self.processor.tokenizer
         text = without_thoughts(tokenizer.decode(tokens, skip_special_tokens=False))
         for token in control_tokens(self.processor):
@@ -347,7 +348,7 @@ class LocalVlm:
         return read
 
     def _sharing_reader(self, asked: Sequence[Question], room: int) -> Reader | None:
-        """Reads only what the questions do not share; None where nothing can be shared."""
+        """Reads only the different parts of the questions; None if nothing is shared."""
         images, begun = asked[0].images, self._begun
         if not self.shares or not all(same_pictures(asked[0], question) for question in asked):
             return None
@@ -362,7 +363,7 @@ class LocalVlm:
         if known:
             self._count([known.length + len(rest) for rest in rests], room)
         else:
-            self._begun = None  # before the next picture needs its memory
+            self._begun = None  # frees memory for the next picture
             batch = self._on_device(asked[:1])
             length = length_before(rests[0], batch)
             if length is None:
@@ -375,7 +376,7 @@ class LocalVlm:
         )
 
     def _encoded(self, asked: Sequence[Question], room: int) -> dict[str, Any]:
-        """The batch on the device, counted; raises if it leaves no `room` for the answer."""
+        """The batch on the device, counted; raises if there is no `room` for the answer."""
         batch = self._on_device(asked)
         self._count(batch["attention_mask"].sum(1).tolist(), room)
         return batch
@@ -388,7 +389,7 @@ class LocalVlm:
         return to_device(batch, self.placement.device, self.model.dtype)
 
     def _count(self, lengths: Sequence[int], room: int) -> None:
-        """Counts questions of so many tokens; raises if one leaves no `room` for the answer."""
+        """Counts questions of these token `lengths`; raises if the answer has no `room`."""
         if max(lengths) + room > self.context:
             raise UnfitError(
                 f"A question of {max(lengths)} tokens and an answer of up to {room} do not fit "

@@ -1,4 +1,4 @@
-"""How a model on this machine answers."""
+"""Settings of a model on this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from .likelihoods import MASS
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """How a model on this machine answers; raises InputError for values out of range.
+    """Settings of a model on this machine; InputError for values out of range.
 
-    `batch_size` (1 to 1024) questions at once, pictures of at most `max_pixels`. `temperature` 0 is
-    greedy; above it (to 10), samples depend on `seed` and on a question's index in its call.
-    Choices are weighed against each other at an answer's first token only if they have at least
-    `least_mass` there (0 to 1; 0 weighs them anyway).
+    * `batch_size` (1 to 1024): questions per batch.
+    * `max_pixels`: larger pictures are scaled down.
+    * `temperature` (0 to 10): 0 is greedy; otherwise samples depend on `seed` and the question's
+      index.
+    * `least_mass` (0 to 1): lowest probability of all choices together at an answer's first token
+      for
+      comparing them there; 0 always does.
     """
 
     batch_size: int = 4

@@ -1,4 +1,4 @@
-"""Builds the vision-language model that a text names: a server's profile, a folder or a hub id."""
+"""Builds the vision-language model named by a text: a server's profile, a folder or a hub ID."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
 
 
 def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) -> Vlm:
-    """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
+    """The vision-language model of "endpoint:PROFILE", a folder or a hub ID; InputError as
+    `check_vlm_name`.
 
-    The latest one is cached, so that verifier, writer and evolver share one model in memory. Raises
-    InputError as `check_vlm_name`.
+    The latest one is cached, so that verifier, writer and evolver share one model.
     """
     check_vlm_name(spec, dtype)
     return _built_vlm(spec, device, dtype)
 
 
 def check_vlm_name(spec: str, dtype: str | None = None) -> None:
-    """Raises InputError for a text that names no model, or a profile that there is not, and for a
-    number format of a server's model. Loads nothing."""
+    """InputError for an invalid name, an unknown profile, or a server's dtype. Loads nothing."""
     name = spec.removeprefix(ENDPOINT)
     if spec.startswith(ENDPOINT) and not name:
         raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
@@ -55,8 +54,7 @@ def check_vlm_name(spec: str, dtype: str | None = None) -> None:
 
 
 def price_in_profile(spec: object, folder: Path) -> float | None:
-    """What a call of "endpoint:PROFILE" costs by the profiles in `folder`; None if they do not say,
-    and for anything else."""
+    """The price of a call of "endpoint:PROFILE" in the profiles in `folder`; None if unknown."""
     if not isinstance(spec, str) or not spec.startswith(ENDPOINT):
         return None
     from .profiles import find_profile
@@ -71,7 +69,7 @@ def _profile(name: str) -> Profile:
 
 
 def forget_vlm() -> None:
-    """Gives back the memory of the model that `build_vlm` built last, if nobody holds it."""
+    """Frees the model built last by `build_vlm`, unless it is still in use."""
     _built_vlm.cache_clear()
     gc.collect()
     torch = sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""Closed questions: probabilities that are checked to be probabilities."""
+"""Closed questions with validated probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def probabilities(
     progress: Progress = SILENT,
     phase: str = "ask",
 ) -> list[tuple[float, ...] | Failure]:
-    """As `vlm.choose`; an answer without a valid probability for each choice is a Failure."""
+    """`vlm.choose`, with a Failure for answers without a valid probability for each choice."""
     if not questions:
         return []
     answers = vlm.choose(questions, choices, progress, phase)

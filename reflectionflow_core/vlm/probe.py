@@ -1,7 +1,7 @@
-"""What a vision-language model can do, found out with a few questions about plain pictures.
+"""Finds out with a few questions about plain pictures what a vision-language model can do.
 
-A model is blind if it says of two pictures of one colour each no more than it would say without
-them. This asks any Vlm; of a server `server_probe` finds out more.
+A model is blind if its answers about two single-colour pictures carry no information about them.
+This works for any Vlm; `server_probe` finds out more about a server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLOURS = {
     "green": (30, 150, 60),
     "yellow": (240, 215, 30),
 }
-SIDE = 224  # pixels of a plain picture
+SIDE = 224  # side of a plain picture in pixels
 ONE = (
     "The picture is filled with one plain colour. Which one is it: red, blue, green or yellow? "
     "Answer with that word alone."
@@ -34,34 +34,35 @@ SEVERAL = (
     "Each picture is filled with one plain colour: red, blue, green or yellow. Name the colours of "
     "the pictures in their order, with commas between them, and nothing else."
 )
-LOCAL_TOKENS = 256  # of an answer; enough to see whether a model on this machine thinks
+LOCAL_TOKENS = 256  # tokens of an answer; enough to see whether a local model thinks
 TEXT_ONLY = Question("Answer with the word yes alone.", max_tokens=LOCAL_TOKENS)
-# Says nothing of JSON: only a server that reads the schema answers with such an object.
+# Does not mention JSON: only a server that uses the schema answers with an object.
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {"colour": {"type": "string", "enum": list(COLOURS)}},
     "required": ["colour"],
     "additionalProperties": False,
 }
-# Chinese models answer in Chinese now and then.
+# Chinese models sometimes answer in Chinese.
 CHINESE = {"红": "red", "紅": "red", "蓝": "blue", "藍": "blue", "绿": "green", "綠": "green"}
 CHINESE |= {"黄": "yellow", "黃": "yellow"}
 WORDS = re.compile(rf"\b(?:{'|'.join(COLOURS)})\b|[{''.join(CHINESE)}]", re.IGNORECASE)
-MOST = 4  # pictures of one question that are tried
-ADVANTAGE = 0.2  # by which the right colour must be likelier than with the other picture
-SILENT_TOKENS = 32  # spent beyond four a written word: what was not written was thought
+MOST = 4  # numbers of pictures per question that are tried
+ADVANTAGE = 0.2  # minimum difference in the right colour's probability between the pictures
+SILENT_TOKENS = 32  # tokens beyond four per written word count as a thought
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeFindings:
-    """What was found out of a model; None stands for what could not be found out.
+    """Findings about a model; None: unknown. With a `problem` (one sentence) nearly all is unknown.
 
-    With a `problem`, one sentence with the server's words, nearly all is unknown. `sure` is the
-    mean probability (0 to 1) of the right colours. `log_probabilities` counts the likeliest tokens
-    that it gives; for a model on this machine, which has all of them, -1. `schema` is the
-    `response_format` that it keeps to, "" if none. `answers` and `pictures` are how many a
-    question may have, up to 2 and 4. `seconds` are those of a question, `price` what the server
-    says that one costs, in its own currency; `calls` are the requests that found this out.
+    * `sure`: mean probability (0 to 1) of the right colours.
+    * `log_probabilities`: number of likeliest tokens it gives; -1 for a local model, which gives
+      all.
+    * `schema`: the `response_format` it complies with, or "".
+    * `answers`, `pictures`: how many a question may have, tested up to 2 and 4.
+    * `seconds` per question; `price` per question as the server states it, in its own currency.
+    * `calls`: requests used to find this out.
     """
 
     problem: str = ""
@@ -77,13 +78,13 @@ class JudgeFindings:
     calls: int = 0
 
     def data(self) -> dict[str, Any]:
-        """As JSON values, without what is unknown."""
+        """JSON values without unknown ones."""
         known = {name: value for name, value in asdict(self).items() if value is not None}
         return known if self.problem else {n: known[n] for n in known if n != "problem"}
 
 
 def findings_from(data: object) -> JudgeFindings | None:
-    """The findings that `JudgeFindings.data` made; None for anything else."""
+    """The findings in `JudgeFindings.data`; None for anything else."""
     known = {f.name for f in fields(JudgeFindings)}
     if not isinstance(data, Mapping) or not data.keys() <= known:
         return None
@@ -108,20 +109,22 @@ def plain_question(
 
 
 def colours_in(text: str) -> list[str]:
-    """The colours that a text names, in order."""
+    """The colours named in a text, in order."""
     return [CHINESE.get(word) or word.lower() for word in WORDS.findall(text)]
 
 
 def tells_two(of_red: str, of_blue: str) -> bool:
-    """Whether texts about a red and a blue picture name them, both first or both last: models write
-    "Red (not blue)", and "Of red, blue, green and yellow it is red"."""
+    """Whether texts about a red and a blue picture name them, both first or both last.
+
+    Models write "Red (not blue)", and "Of red, blue, green and yellow it is red".
+    """
     red, blue = colours_in(of_red), colours_in(of_blue)
-    # A blind model says the same of both.
+    # A blind model says the same about both.
     return bool(red and blue) and ("red", "blue") in ((red[0], blue[0]), (red[-1], blue[-1]))
 
 
 def fits_schema(text: str, colour: str) -> bool:
-    """Whether a text is the JSON object that was asked for and nothing else."""
+    """Whether a text is exactly the requested JSON object."""
     try:
         return json.loads(text) == {"colour": colour}
     except (ValueError, RecursionError):
@@ -129,7 +132,7 @@ def fits_schema(text: str, colour: str) -> bool:
 
 
 def pictures_told(text: str, colours: Sequence[str]) -> int:
-    """How many of the pictures a model named rightly before its first mistake."""
+    """The number of pictures named correctly before the first mistake."""
     told = 0
     for said, true in zip(colours_in(text), colours, strict=False):
         if said != true:
@@ -139,8 +142,7 @@ def pictures_told(text: str, colours: Sequence[str]) -> int:
 
 
 def probe_by_questions(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
-    """The findings about any model by the questions that every Vlm answers. Raises what
-    `progress.check` raises."""
+    """The findings about a model by questions that every Vlm answers."""
     before, began = vlm.usage, time.monotonic()
     two = [plain_question("red"), plain_question("blue")]
     chances = vlm.choose(two, list(COLOURS), progress, "probe")
@@ -167,8 +169,7 @@ def probe_by_questions(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
 
 
 def probe_texts(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
-    """The findings about a model that is asked for texts alone and shown no pictures: whether it
-    answers. Raises what `progress.check` raises."""
+    """Whether a model that is shown no pictures answers; raises what `progress.check` raises."""
     before, began = vlm.usage, time.monotonic()
     (said,) = vlm.chat([TEXT_ONLY], progress, "probe")
     calls = vlm.usage.calls - before.calls
@@ -183,16 +184,18 @@ def probe_texts(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
 
 
 def sees_two(of_red: Mapping[str, float], of_blue: Mapping[str, float]) -> bool:
-    """Whether the probabilities of colours (0 to 1), given a red and a blue picture, tell them
-    apart: both are likeliest by their name, or clearly likelier than with the other picture."""
+    """Whether colour probabilities (0 to 1) distinguish a red from a blue picture.
+
+    Both right colours must be the likeliest, or clearly likelier than for the other picture.
+    """
     likeliest = max(of_red, key=of_red.__getitem__), max(of_blue, key=of_blue.__getitem__)
     advantages = of_red["red"] - of_blue["red"], of_blue["blue"] - of_red["blue"]
-    # Of equal distributions one cannot be right about both, so that a blind model is never it.
+    # Equal distributions cannot be right about both, so a blind model never passes.
     return likeliest == ("red", "blue") or min(advantages) >= ADVANTAGE
 
 
 def holds_thoughts(text: str) -> bool:
-    """Whether a text has marked thoughts in it."""
+    """Whether a text contains marked thoughts."""
     return without_thoughts(text) != WRAPPERS.sub("", text).strip()
 
 

@@ -1,8 +1,8 @@
-"""Secrets by name: workflows and command lines hold a profile's name, this machine the rest.
+"""Profiles keep secrets on this machine; workflows and command lines contain only their names.
 
-What is typed ends up in histories, in pictures' metadata and in error messages, so a key is never
-typed. The address is part of the profile, too: a shared workflow could otherwise send your key to
-someone else. Knows neither ComfyUI nor servers.
+Anything typed may end up in histories, picture metadata and error messages, so keys are never
+typed. The address is in the profile too: otherwise a shared workflow could send your key elsewhere.
+Independent of ComfyUI and of servers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import string
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,33 +25,41 @@ from .redaction import could_be_a_key, looks_like_a_key
 
 FILE = "profiles.json"
 SECONDS, CONCURRENCY = 120.0, 4
-SAMPLES = 8  # answers that estimate probabilities if the server gives none
+SAMPLES = 8  # samples for estimating probabilities if the server gives none
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-COMPLETIONS = "/chat/completions"  # at the end of a full address, which is no base_url
+PATHS = re.compile(r"/(?:(?:chat/)?completions|chat|responses|models)$")  # removed from addresses
 SECRET_HEADER = re.compile(r"auth(?!or)|authoriz|key|token|secret|pass|cookie|credential", re.I)
-SCHEME = re.compile(r"^(?:bearer|basic|token)\s+", re.IGNORECASE)  # before the key in a header
-PLAIN_WORDS = re.compile(r"[A-Za-z ,.'-]*")  # of a header such as X-Title, which an answer may hold
+AROUND = f"{string.whitespace}\"'\ufeff\u200b\xa0"  # removed from values: shells and pages add them
+BEARER = re.compile(r"^(?:authorization:\s*)?bearer\s+", re.IGNORECASE)  # copied with a key
+SCHEME = re.compile(r"^(?:bearer|basic|token)\s+", re.IGNORECASE)  # precedes the key in a header
+PLAIN_WORDS = re.compile(
+    r"[A-Za-z ,.'-]*"
+)  # words in a header such as X-Title, which an answer may contain
 RESERVED = {"host", "content-length", "content-type", "connection", "transfer-encoding"}
 TEXTS = ("base_url", "api_key", "model", "ca_file")
 NUMBERS = ("seconds", "concurrency", "samples", "max_tokens", "requests_per_minute", "price")
 TABLES = ("headers", "extra")
 FIELDS = (*TEXTS, *NUMBERS, *TABLES)
-MOST = 10**9  # of every number
-WHOLE = ("concurrency", "samples", "max_tokens")  # numbers without a fraction
+MOST = 10**9  # highest value of all numbers
+WHOLE = ("concurrency", "samples", "max_tokens")  # whole numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """An endpoint, its key and its model; only the name is ever shown.
 
-    `api_key` is "" for a server without keys; `model` may be "", since not every user of a profile
-    needs it. A request may take `seconds`; `concurrency` of them run at once, and at most
-    `requests_per_minute` begin in a minute (0: as many as there are). Up to `samples` answers stand
-    for the probabilities of a server that gives none. `max_tokens` is for a thought before an
-    answer (0: 4096). `price` is that of a call, in any currency (0: not known), for what a search
-    is said to cost. `ca_file` is a file of certificates to trust (PEM). `headers` and `extra` go
-    with every request, as HTTP headers and as fields of its body. Raises InputError for values that
-    cannot be sent or are out of range.
+    * `api_key`: "" for a server without keys.
+    * `model`: may be "", since not every use needs it.
+    * `seconds`: timeout of a request.
+    * `concurrency`: requests at once.
+    * `requests_per_minute`: 0 is unlimited.
+    * `samples`: most answers sampled if the server gives no probabilities.
+    * `max_tokens`: tokens for a thought before an answer; 0: 4096.
+    * `price`: price of a call in any currency, for cost forecasts; 0: unknown.
+    * `ca_file`: PEM file of trusted certificates.
+    * `headers`, `extra`: HTTP headers and body fields added to every request.
+
+    InputError for values that are out of range or cannot be sent.
     """
 
     name: str
@@ -68,7 +77,7 @@ class Profile:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
-        # What HTTP cannot send would fail deep inside the client, in messages that quote it.
+        # Otherwise the HTTP client would fail with messages that quote the value.
         if not re.fullmatch(r"[!-~]*", self.api_key):
             raise InputError(
                 f"The api_key of profile {self.name!r} cannot be sent. Copy it again: a key is one "
@@ -88,8 +97,8 @@ class Profile:
             )
         if self.ca_file and not Path(self.ca_file).expanduser().is_file():
             raise InputError(
-                f"The profile {self.name!r} names a ca_file that is not there. Give the path of a "
-                "file of certificates (PEM)."
+                f"The profile {self.name!r} names a ca_file that does not exist. Give the path "
+                "of a PEM file of certificates."
             )
 
     def __str__(self) -> str:
@@ -97,13 +106,13 @@ class Profile:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown, not even in part: the key, and keys in headers."""
-        held = [v for name, v in self.headers.items() if SECRET_HEADER.search(name)]
+        """Values that must not be shown, not even in part: the key, keys in headers and `extra`."""
+        held = (*_secrets_in(self.headers), *_secrets_in(self.extra))
         return (self.api_key, *(SCHEME.sub("", value) for value in held))
 
     @property
     def private(self) -> tuple[str, ...]:
-        """Values of other headers, which are not shown unless they are plain words."""
+        """Values of other headers, which are hidden unless they are plain words."""
         return tuple(
             value
             for name, value in self.headers.items()
@@ -111,7 +120,7 @@ class Profile:
         )
 
     def _limits(self) -> dict[str, tuple[float, float]]:
-        """Numbers with the least that each may be."""
+        """Numbers with their lowest values."""
         return {
             "seconds": (self.seconds, math.ulp(0)),
             "concurrency": (self.concurrency, 1),
@@ -123,15 +132,13 @@ class Profile:
 
 
 def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.environ) -> Profile:
-    """The profile, each field from the environment or else from profiles.json in `folder`.
+    """The profile, each field from the environment or else from `folder`/profiles.json.
 
     The variables are REFLECTIONFLOW_<NAME>_BASE_URL, ..._API_KEY, ..._MODEL and so on for texts and
-    numbers; the file is {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}}, with the
-    fields of Profile.
-
-    The key may be absent if the address is this machine, and "" in the file if the server needs
-    none. Raises InputError for a field that is missing, wrong or unknown; never shows key or
-    address, nor a name that may be a key. Other profiles of the file are not looked at.
+    numbers; the file is {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}} with the
+    fields of Profile. The key may be missing for an address on this machine, and "" in the file for
+    a server without keys. InputError for a field that is missing, wrong or unknown; it never shows
+    key, address or a name that may be a key. Other profiles of the file are not read.
     """
     if not name:
         raise InputError("The profile has no name. Give one, such as mine.")
@@ -143,15 +150,16 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
     prefix = f"REFLECTIONFLOW_{name.upper().replace('-', '_')}_"
     table = _table(folder / FILE)
     stored = _checked(name, table.get(name, {}))
-    # Shells leave empty variables behind; they count as unset.
+    # Empty variables count as unset.
     values = {
-        part: environment.get(f"{prefix}{part.upper()}", "").strip()
-        or str(stored.get(part, "")).strip()
+        part: environment.get(f"{prefix}{part.upper()}", "").strip(AROUND)
+        or str(stored.get(part, "")).strip(AROUND)
         for part in (*TEXTS, *NUMBERS)
     }
+    values["api_key"] = BEARER.sub("", values["api_key"])
     url, key = values["base_url"], values["api_key"]
     if url:
-        _address(name, url)  # one without its http:// seems to be elsewhere, and to need a key
+        _address(name, url)  # without http:// the address seems to be remote and to need a key
     needs_key = stored.get("api_key") != "" and not is_loopback(url)
     absent = (("API_KEY", needs_key and not key), ("BASE_URL", not url))
     if missing := " and ".join(part for part, is_absent in absent if is_absent):
@@ -171,8 +179,11 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
 
 
 def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the command line's profiles.json: REFLECTIONFLOW_HOME, or else the user's
-    configuration (%APPDATA% on Windows, $XDG_CONFIG_HOME or ~/.config elsewhere)/reflectionflow."""
+    """The folder of the command line's profiles.json.
+
+    REFLECTIONFLOW_HOME, or "reflectionflow" in the user's configuration folder: %APPDATA% on
+    Windows, otherwise $XDG_CONFIG_HOME or ~/.config.
+    """
     if home := environment.get("REFLECTIONFLOW_HOME"):
         return Path(home).expanduser()
     standard = "APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME"
@@ -180,27 +191,36 @@ def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is this machine itself."""
+    """Whether the address is on this machine."""
     host = _host(url)
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
-        return False  # a name, which is not looked up
+        return False  # names are not looked up
 
 
 def _host(url: str) -> str | None:
-    """The host of an http or https address; None if it is not a valid one."""
+    """The host of an http or https address; None if the address is invalid."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if it is not a number
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return None
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", url):
         return None
     host = parts.hostname or ""
-    # HTTP clients refuse names with parts that are empty or longer than DNS allows.
+    # HTTP clients reject names with parts that are empty or too long for DNS.
     named = ":" in host or all(0 < len(part) < 64 for part in host.removesuffix(".").split("."))
     return host if host and named else None
+
+
+def _secrets_in(table: Mapping[str, Any]) -> Iterator[str]:
+    """Texts that are named as keys are, also within other tables."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _secrets_in(value)
+        elif isinstance(value, str) and SECRET_HEADER.search(name):
+            yield value
 
 
 def _is_header(header: tuple[str, str]) -> bool:
@@ -210,7 +230,7 @@ def _is_header(header: tuple[str, str]) -> bool:
 
 
 def _address(name: str, url: str) -> str:
-    """The base_url, also of a full address that was pasted; raises InputError for what is none."""
+    """The base_url, shortened if a full address was pasted; InputError if invalid."""
     url = url.strip()
     if _host(url) is None:
         raise InputError(
@@ -229,7 +249,7 @@ def _address(name: str, url: str) -> str:
             f"The base_url of profile {name!r} has a query or a fragment. Leave out what follows "
             'the ? or #; further fields of a request go into "extra".'
         )
-    path = parts.path.rstrip("/").removesuffix(COMPLETIONS)
+    path = PATHS.sub("", parts.path.rstrip("/")).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
@@ -251,7 +271,7 @@ def _table(file: Path) -> Mapping[str, Any]:
         profiles = parse_json(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:  # whose messages name a place and quote nothing
+    except (OSError, ValueError) as error:  # its messages give a position and quote nothing
         raise InputError(
             f"{file.name} cannot be read ({error}). Write it as JSON, see docs/judges.md."
         ) from None
@@ -261,7 +281,7 @@ def _table(file: Path) -> Mapping[str, Any]:
 
 
 def _checked(name: str, stored: object) -> Mapping[str, Any]:
-    """The stored profile; raises InputError, without its values, for what is no field of one."""
+    """The stored profile; InputError, without its values, for invalid fields."""
     if not isinstance(stored, dict):
         raise InputError(
             f"The profile {name!r} in {FILE} is not a table of fields. Write it as in "

@@ -1,4 +1,4 @@
-"""Questions as a local model reads them: chat template, pictures of limited size, padded batch."""
+"""Encodes questions for a local model: chat template, pictures of limited size, padded batch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .thoughts import closing_mark
 def encode(
     processor: Any, questions: Sequence[Question], max_pixels: int, side: str = "left"
 ) -> dict[str, Tensor]:
-    """The model's inputs by name; `input_ids` is (questions, tokens), padded on `side`.
+    """The model's inputs by name; `input_ids` (questions, tokens) are padded on `side`.
 
-    Raises ValueError for pictures that the processor refuses.
+    ValueError for pictures that the processor rejects.
     """
     texts = rendered(processor, questions)
-    # Most templates write the BOS token; the tokenizer would add a second one.
+    # Most templates contain the BOS token; the tokenizer would add a second one.
     bos = processor.tokenizer.bos_token
     has_bos = bool(bos) and texts[0].startswith(bos)
     pictures = [[at_most(image, max_pixels) for image in q.images] for q in questions]
@@ -43,10 +43,10 @@ def encode(
 
 
 def rendered(processor: Any, questions: Sequence[Question]) -> list[str]:
-    """The questions in the model's chat template, with one placeholder a picture.
+    """The questions in the model's chat template, with one placeholder per picture.
 
-    A system text stands above the question where the template refuses such messages, and thinking
-    is switched off. Raises ValueError for a question that the template refuses all the same.
+    The system text is put above the question if the template rejects system messages; thinking is
+    switched off. ValueError for a question that the template rejects anyway.
     """
     return [_rendered(processor, question) for question in questions]
 
@@ -76,7 +76,7 @@ def _templated(processor: Any, messages: list[dict[str, Any]]) -> str:
 def to_device(
     batch: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """The batch on `device`, its pictures in the model's `dtype`."""
+    """The batch on `device`, with pictures in the model's `dtype`."""
     return {
         name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
         for name, value in batch.items()
@@ -90,7 +90,7 @@ def continued(batch: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
         return batch
     said = torch.tensor(tokens, device=ids.device).expand(len(ids), -1)
     longer = {"input_ids": said, "attention_mask": torch.ones_like(said)}
-    for name in ("mm_token_type_ids", "token_type_ids"):  # 0 is text
+    for name in ("mm_token_type_ids", "token_type_ids"):  # 0 means text
         if name in batch:
             longer[name] = torch.zeros_like(said)
     joined = {name: torch.cat([batch[name], more], 1) for name, more in longer.items()}
@@ -98,20 +98,20 @@ def continued(batch: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
 
 
 def control_tokens(processor: Any) -> tuple[str, ...]:
-    """The tokenizer's special tokens, which a user's text must not contain."""
+    """The tokenizer's special tokens, which user texts must not contain."""
     added = processor.tokenizer.added_tokens_decoder.values()
     return tuple(str(token) for token in added if token.special and len(str(token)) > 1)
 
 
 def without_control_tokens(text: str, tokens: Sequence[str]) -> str:
-    """`text` with a space inside every control token, so that it is read as ordinary text."""
+    """`text` with a space inside every control token, so that it is ordinary text."""
     for token in tokens:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
 
 
 def at_most(image: Image.Image, max_pixels: int) -> Image.Image:
-    """The picture in RGB, scaled down if it has more than `max_pixels` pixels."""
+    """The picture in RGB, scaled down to at most `max_pixels` pixels."""
     shrink = math.sqrt(max_pixels / (image.width * image.height))
     rgb = to_rgb(image)
     if shrink >= 1:
@@ -121,7 +121,7 @@ def at_most(image: Image.Image, max_pixels: int) -> Image.Image:
 
 
 def full_text(question: Question) -> str:
-    """The question's text, followed by the schema of its answer if it has one."""
+    """The question's text, followed by the answer's schema if it has one."""
     if question.schema is None:
         return question.text
     schema = json.dumps(question.schema, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""Keeps keys out of what is shown: also escaped, split, in another case, or only in part.
+"""Removes keys from everything shown: also escaped, split, in another case, or only in part.
 
-A server may write a key into an error or into its model's answer. Everything from it passes here
-before anything else sees it, and JSON escapes are read as what they will become.
+A server may write a key into an error or an answer. All its output passes through here first, and
+JSON escapes are decoded.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 HIDDEN = "***"
-SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may occur in answers
-PIECE = 8  # letters and digits of a key in a row that give it away
-WORDS_PIECE = 16  # the same of one that is words, such as "change-me-please", which answers may say
-LONG = 20  # characters of a key that is one even if it looks like a word
+SECRET = 8  # shortest real key in characters; shorter ones are placeholders such as "EMPTY"
+PIECE = 8  # length of a recognisable piece of a key, in letters and digits
+WORDS_PIECE = (
+    16  # the same for a key of words, such as "change-me-please", which may occur in answers
+)
+LONG = 20  # a text of this length is a key even if it looks like a word
 KEYS = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abp]-[\w-]{10,}"
     r"|gsk_\w{20,}|xai-\w{20,}|nvapi-[\w-]{20,}"
@@ -22,8 +24,8 @@ KEYS = re.compile(
     r"|(?:Bearer|(?i:api[ _-]?key))[\s:='\"]+[\w.-]{16,})"
 )
 _WORDS = re.compile(r"[A-Za-z]{1,12}(?:[-_.][A-Za-z]{1,12})+")
-# One character, however it is written: JSON's and Python's escapes (also twice), URLs, HTML. Runs
-# of backslashes have a limit, so that a long one costs no more than its length.
+# One character in any form: escapes of JSON and Python (also twice), URLs, HTML. Runs
+# of backslashes are limited to avoid quadratic time.
 _UNIT = re.compile(
     r"\\{1,32}(?:u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2}))|%([0-9a-fA-F]{2})"
     r"|&#x([0-9a-fA-F]{1,6});?|&#(?P<decimal>\d{1,7});?|\\{1,32}[nrtbf]|.",
@@ -32,19 +34,18 @@ _UNIT = re.compile(
 
 
 def looks_like_a_key(text: str) -> bool:
-    """Whether a text holds what providers give out as keys."""
+    """Whether a text contains a provider's key."""
     return KEYS.search(text) is not None
 
 
 def could_be_a_key(name: str) -> bool:
-    """Whether a name is better not shown: a key of a known kind, or long and with digits."""
+    """Whether a name should be hidden: a key of a known kind, or long and with digits."""
     digits = sum(character.isdigit() for character in name)
     return looks_like_a_key(name) or (len(name) >= LONG and digits >= 4)
 
 
 class Redaction:
-    """Replaces keys and other secrets of a profile in texts by ***; of a secret also its pieces,
-    of what is only `private` the whole."""
+    """Replaces a profile's secrets in texts by ***, and pieces of keys; `private` only whole."""
 
     def __init__(self, secrets: Iterable[str], private: Iterable[str] = ()) -> None:
         secrets = [secret for secret in secrets if len(secret) >= SECRET]
@@ -56,7 +57,7 @@ class Redaction:
         }
 
     def of(self, text: str) -> str:
-        """The text without secrets, however it writes them; JSON stays JSON."""
+        """The text without secrets in any notation; JSON stays valid."""
         for secret in self._whole:
             text = text.replace(secret, HIDDEN)
         if not self._pieces:
@@ -72,7 +73,7 @@ class Redaction:
 
 
 def _piece_size(secret: str) -> int:
-    """How long a piece of a key is that is recognisable; 0 for placeholders as "lm-studio"."""
+    """The length of a recognisable piece of a key; 0 for placeholders such as "lm-studio"."""
     if _WORDS.fullmatch(secret):
         return WORDS_PIECE
     mixed = any(c.isdigit() for c in secret) or secret not in (secret.lower(), secret.upper())
@@ -85,7 +86,7 @@ def _pieces(secret: str, size: int) -> list[str]:
 
 
 def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """The letters and digits of a text in lower case, and where each of them is written."""
+    """The letters and digits of a text in lower case, and their positions."""
     letters: list[str] = []
     spans: list[tuple[int, int]] = []
     for unit in _UNIT.finditer(text):

@@ -1,4 +1,4 @@
-"""Reads the responses of OpenAI-compatible servers, however they write an answer."""
+"""Reads the responses of OpenAI-compatible servers in their various forms."""
 
 from __future__ import annotations
 
@@ -9,27 +9,35 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from .closed import certain_text
-from .likelihoods import AnswerToken
+from .likelihoods import AnswerToken, tokens_of
 from .server_errors import as_table, clean, parsed, parsed_events
 from .thoughts import without_thoughts
 
 TOO_SHORT = "reached the limit of tokens before it began to answer"
-MAX_TOKENS = 10**9  # of one answer; a larger count in a response is ignored
+MAX_TOKENS = 10**9  # highest plausible count of tokens; larger ones are ignored
 THOUGHT_ONLY = "thought, and gave no answer"
 NO_JSON = "answered with something that is not JSON"
 NO_COMPLETION = "answered with JSON that is not a chat completion"
-THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # fields of messages
+CUT = ("length", "max_tokens", "model_length")  # finish reasons of answers that were cut
+FILTERED = ("content_filter", "safety", "sensitive")
+THOUGHTS = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_details",
+)  # fields of messages with thoughts
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A parsed response; without texts, `problem` says why.
+    """A parsed response; without texts, `problem` gives the reason.
 
-    `texts` are without thoughts; `doubtful` says of each whether it was cut and no thought was seen
-    before it, so that it may be one itself. `tokens` are those of the first text, thoughts
-    included, with their likeliest rivals; () if the response has none. `thought` says whether the
-    model was seen thinking, `was_cut` whether the first text ends at the limit of tokens.
-    `declined` are the words in which a model refused.
+    * `texts`: without thoughts. `doubtful` says of each whether it was cut without a thought before
+      it, so that it may itself be a thought.
+    * `tokens`: those of the first text, with alternatives; () if not given.
+    * `thought`: whether the model was seen thinking; `was_cut`: whether the first text hit the
+      token limit.
+    * `declined`: the model's refusal in its own words.
     """
 
     texts: tuple[str, ...] = ()
@@ -49,7 +57,7 @@ class Reply:
 
 
 def read(raw: bytes) -> Reply:
-    """The reply in a response's body, which may be anything."""
+    """The reply in a response's body, which may contain anything."""
     found = parsed(raw)
     if found is None and (events := parsed_events(raw)):
         found = _from_events(events)
@@ -71,7 +79,7 @@ def read(raw: bytes) -> Reply:
     declined = _declined(choices[0])
     return Reply(
         texts,
-        _tokens(choices[0]),
+        tokens_of(without_thoughts(written[0]), _tokens(choices[0])),
         *counts,
         problem="" if texts else _why_empty(choices[0], declined),
         thought=any(map(_thinks, choices)) or any(map(_holds_thought, written)),
@@ -82,14 +90,14 @@ def read(raw: bytes) -> Reply:
 
 
 def _written(choice: Mapping[str, Any]) -> str:
-    """What the model wrote, also as parts of a message or as arguments of a tool."""
+    """What the model wrote, also as parts of a message or as tool arguments."""
     message = as_table(choice.get("message"))
     text = _text(message.get("content")) or _text(choice.get("text"))
     return text if text.strip() else _arguments(message)
 
 
 def _text(content: object) -> str:
-    """A content's text: a string, or parts of which those with thoughts are left out."""
+    """The text of a content: a string, or parts without those for thoughts."""
     if isinstance(content, str):
         return clean(content)
     if isinstance(content, dict):
@@ -99,7 +107,7 @@ def _text(content: object) -> str:
 
 
 def _arguments(message: Mapping[str, Any]) -> str:
-    """The arguments of a tool that the model called instead of writing the object itself."""
+    """The arguments of a tool that the model called instead of writing the object."""
     calls = message.get("tool_calls")
     tools = [as_table(call).get("function") for call in calls] if isinstance(calls, list) else []
     for tool in (*tools, message.get("function_call")):
@@ -119,7 +127,11 @@ def _thinks(choice: Mapping[str, Any]) -> bool:
 
 
 def _is_cut(choice: Mapping[str, Any]) -> bool:
-    return choice.get("finish_reason") == "length"
+    return _reason(choice) in CUT
+
+
+def _reason(choice: Mapping[str, Any]) -> str:
+    return str(choice.get("finish_reason")).lower()
 
 
 def _holds_thought(text: str) -> bool:
@@ -134,10 +146,9 @@ def _declined(choice: Mapping[str, Any]) -> str:
 def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
     if declined:
         return "declined to answer"
-    reason = choice.get("finish_reason")
-    if reason == "length":
+    if _is_cut(choice):
         return TOO_SHORT
-    if reason == "content_filter":
+    if _reason(choice) in FILTERED:
         return "was stopped by its filter of contents"
     return THOUGHT_ONLY if _thinks(choice) else "gave an empty answer"
 
@@ -153,18 +164,17 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
     text, listed = step.get("token"), step.get("top_logprobs")
     if not isinstance(text, str):
         return None
-    if not isinstance(listed, list):
-        return AnswerToken(text, ())
     likely = {
         top["token"]: float(top["logprob"])
-        for top in (*map(as_table, listed), step)
+        for top in (*map(as_table, listed if isinstance(listed, list) else ()), step)
         if isinstance(top.get("token"), str) and is_number(top.get("logprob"))
     }
-    return AnswerToken(text, tuple(likely.items()))
+    # Without the token itself its rivals would be all there is.
+    return AnswerToken(text, tuple(likely.items()) if text in likely else ())
 
 
 def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The completion that a server streamed without being asked to."""
+    """The completion from events that a server streamed without being asked to."""
     deltas = list(map(_first_choice, events))
     texts = [_text(as_table(choice.get("delta")).get("content")) for choice in deltas]
     reasons = [r for choice in deltas if (r := choice.get("finish_reason"))]

@@ -1,7 +1,7 @@
-"""Sends one request to an OpenAI-compatible server, with retries; does not read the answer.
+"""Sends a request to an OpenAI-compatible server, with retries; does not interpret the answer.
 
-The package openai sends. Its own retries are off, so that every request is counted, and redirects
-are off, so that key and pictures go only to the profile's address.
+The package openai sends it. Its own retries are off, so that every request is counted; redirects
+are off, so that key and pictures are only sent to the profile's address.
 """
 
 from __future__ import annotations
@@ -20,35 +20,37 @@ from typing import TYPE_CHECKING, Any
 from ..allowance import give_back_calls, take_calls
 from ..record import InputError
 from .bodies import UnreadableBodyError, read_body
+from .parallel import say_from_within
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
 from .server_errors import ServerError, error_in, error_of_status, parsed, parsed_events
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-MAX_BYTES = 2**19  # of a response, beside what its tokens may take
-TOKEN_BYTES, LOGPROB_BYTES = 32, 160  # of a token's text and of one of its log-probabilities
-MOST_BYTES = 2**26  # of any response
-MAX_ERROR_BYTES = 2**14  # that are read of an error's body
+MAX_BYTES = 2**19  # bytes of a response besides its tokens
+TOKEN_BYTES, LOGPROB_BYTES = 32, 160  # bytes per token and per log-probability
+MOST_BYTES = 2**26  # most bytes of any response
+MAX_ERROR_BYTES = 2**14  # bytes read of an error's body
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
-# Some servers refuse requests without a user agent; the client itself reads the last header.
+# Some servers reject requests without a user agent; the client itself uses the last header.
 HEADERS |= {"user-agent", "x-stainless-raw-response"}
-UNREACHABLE = ("ConnectError", "ConnectTimeout")  # the transport's errors before anything is sent
-LOADING_PAUSE = 2.0  # seconds between two questions to a server that loads its model
+UNREACHABLE = ("ConnectError", "ConnectTimeout")  # transport errors before anything was sent
+LOADING_PAUSE = 2.0  # seconds between requests to a server that is loading its model
+SILENT_SECONDS = 5.0  # longer waits and repetitions of a request are reported
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Timeouts and retries of requests to one server; all times in seconds."""
+    """Timeouts and retries of requests to one server; times in seconds."""
 
-    concurrency: int = CONCURRENCY  # requests at once
+    concurrency: int = CONCURRENCY  # concurrent requests
     connect_seconds: float = 10.0
-    seconds: float = SECONDS  # of one request, from its first byte to the last of its response
-    tries: int = 4  # of one request
-    pause: float = 0.5  # before the second try; doubled before each further one
-    longest_pause: float = 60.0  # whatever the server asks; not tried again if all are too short
-    per_minute: float = 0.0  # requests that may begin in a minute; 0 for any number
-    loading_seconds: float = 120.0  # that a server may take to load its model, without losing a try
+    seconds: float = SECONDS  # time of a request, from its first byte to the last of its response
+    tries: int = 4  # tries per request
+    pause: float = 0.5  # pause before the second try; doubled before each further one
+    longest_pause: float = 60.0  # longest pause; no retry if the server asks for a longer one
+    per_minute: float = 0.0  # requests per minute; 0: unlimited
+    loading_seconds: float = 120.0  # time for a server to load its model without using up a try
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.tries < 1 or min(self.connect_seconds, self.seconds) <= 0:
@@ -58,14 +60,14 @@ class RequestLimits:
 
 
 class Pace:
-    """Spreads requests evenly, at most `per_minute` a minute; shared by all threads."""
+    """Spreads requests evenly, at most `per_minute` a minute, over all threads."""
 
     def __init__(self, per_minute: float = 0.0) -> None:
         self._seconds = 60 / per_minute if per_minute else 0.0
         self._next, self._lock = 0.0, Lock()
 
     async def turn(self) -> None:
-        """Waits until the next request may begin."""
+        """Waits until the next request may be sent."""
         with self._lock:
             now = time.monotonic()
             at = max(now, self._next)
@@ -75,11 +77,11 @@ class Pace:
 
 
 class SendError(Exception):
-    """A request failed; used only inside this package.
+    """A failed request; internal to this package.
 
-    `what` follows "The endpoint mine" in messages. `retry` says whether another try may help,
-    `sent` whether the request went out. `error` is what the server said, in `body`; both may repeat
-    keys and are not shown unfiltered.
+    `what` continues "The endpoint mine" in messages. `retry`: another try may help; `sent`: the
+    request was sent. `error` is what the server said, in `body`; both may contain keys and must be
+    filtered.
     """
 
     def __init__(
@@ -107,14 +109,14 @@ def _reported(error: ServerError, body: str) -> SendError:
 
 @asynccontextmanager
 async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[AsyncOpenAI]:
-    """A client for the profile's server that gives each request one try."""
+    """A client for the profile's server that tries each request once."""
     import openai
 
     try:
         transport = openai.DefaultAsyncHttpxClient(
             event_hooks={"request": [_only_ours(profile)], "response": [_raise_for_status]},
             follow_redirects=False,
-            trust_env=not is_loopback(profile.base_url),  # a proxy cannot reach this machine
+            trust_env=not is_loopback(profile.base_url),  # no proxy for this machine
             verify=_trusted(profile),
         )
     except ImportError:
@@ -124,7 +126,7 @@ async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[
         ) from None
     async with openai.AsyncOpenAI(
         base_url=profile.base_url,
-        api_key=profile.api_key or "none",  # the client requires one; see _only_ours
+        api_key=profile.api_key or "none",  # required by the client; see _only_ours
         timeout=openai.Timeout(limits.seconds, connect=limits.connect_seconds),
         max_retries=0,
         http_client=transport,
@@ -137,19 +139,26 @@ async def send(
     body: Mapping[str, Any],
     limits: RequestLimits,
     count: Callable[[], None],
-    pace: Pace | None = None,
-) -> bytes:
-    """The body of the response; calls `count` for each request sent. Raises SendError, and
-    NoCallsLeftError before a request that the budget does not allow."""
-    pace = pace or Pace(limits.per_minute)
+    pace: Pace,
+    who: str,
+) -> tuple[bytes, float]:
+    """The body of the response, and the seconds of the request that brought it.
+
+    Calls `count` for each request sent, and reports long waits in sentences that begin with `who`.
+    Raises SendError, and NoCallsLeftError before a request that the budget does not allow.
+    """
     seen: list[str] = []
-    patient_until = time.monotonic() + limits.loading_seconds
+    began = time.monotonic()
     while True:
         await pace.turn()
+        sent = time.monotonic()
         try:
-            return await _send_once(client, body, limits, count)
+            raw = await _send_once(client, body, limits, count)
+            return raw, time.monotonic() - sent
         except SendError as error:
-            if error.error.is_loading and time.monotonic() < patient_until:
+            if error.error.is_loading and time.monotonic() - began < limits.loading_seconds:
+                most = f"{limits.loading_seconds:g} seconds"
+                say_from_within(f"{who} loads its model and is waited for, at most {most}.")
                 await asyncio.sleep(min(LOADING_PAUSE, limits.longest_pause))
                 continue
             seen.append(error.what)
@@ -160,16 +169,19 @@ async def send(
                 error.what += f", and asks to wait {error.error.wait:.0f} seconds"
                 raise
             pause = limits.pause * 2 ** (len(seen) - 1) * random.uniform(0.5, 1)
-            await asyncio.sleep(min(max(pause, error.error.wait), limits.longest_pause))
+            pause = min(max(pause, error.error.wait), limits.longest_pause)
+            if time.monotonic() + pause - began > SILENT_SECONDS:
+                say_from_within(f"{who} {error.what}; it is asked again in {pause:.0f} seconds.")
+            await asyncio.sleep(pause)
 
 
 async def _send_once(
     client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits, count: Callable[[], None]
 ) -> bytes:
     take_calls()
-    sent = True  # also if cancelled: the server may be working on it
+    sent = True  # even if cancelled: the server may be working on it
     try:
-        # The client's timeouts are between two bytes; a slow response never exceeds them.
+        # The client's timeouts are between bytes; a slow response would never exceed them.
         return await asyncio.wait_for(_post(client, body, limits), limits.seconds)
     except asyncio.TimeoutError:
         raise _too_slow(limits) from None
@@ -194,7 +206,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLim
             raw = await _whole(response.http_response, _most_bytes(body))
     except openai.APIConnectionError as error:
         cause = error.__cause__
-        if isinstance(cause, SendError):  # from our hook; older clients wrap it
+        if isinstance(cause, SendError):  # raised by our hook; older clients wrap it
             raise cause from None
         if untrusted := _untrusted(cause):
             raise untrusted from None
@@ -216,23 +228,23 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLim
 
 
 def _trusted(profile: Profile) -> ssl.SSLContext | bool:
-    """The certificates to trust: the usual ones, and those of the profile's file."""
+    """Trusted certificates: the usual ones and those of the profile's file."""
     if not profile.ca_file:
         return True
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(Path(profile.ca_file).expanduser())
-    except OSError:  # ssl's own errors among them
+    except OSError:  # includes ssl's own errors
         raise InputError(
-            f"The ca_file of profile {profile.name!r} holds no certificates. Give a PEM file, "
+            f"The ca_file of profile {profile.name!r} contains no certificates. Give a PEM file, "
             "which begins with -----BEGIN CERTIFICATE-----."
         ) from None
     return context
 
 
 def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
-    """A hook that removes the headers that the client adds, such as organisation and project from
-    OpenAI's environment variables: they must not reach another server."""
+    """A hook that removes the client's own headers, such as organisation and project from OpenAI's
+    environment variables, which must not reach other servers."""
 
     async def strip(request: Any) -> None:
         for name in set(request.headers) - HEADERS:
@@ -245,8 +257,7 @@ def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
 
 
 def _untrusted(error: BaseException | None) -> SendError | None:
-    """What to say of a certificate that cannot be verified, of none, or of a server that refuses
-    to agree on TLS; None for other errors."""
+    """A message for an unverifiable certificate or a failed TLS handshake; otherwise None."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return SendError(
@@ -270,7 +281,7 @@ def _untrusted(error: BaseException | None) -> SendError | None:
 
 
 def _most_bytes(body: Mapping[str, Any]) -> int:
-    """How long the response to a request may be: log-probabilities take 20 times its text."""
+    """The largest expected response: log-probabilities take 20 times the text."""
 
     def whole(*names: str, default: int = 0) -> int:
         return next((v for name in names if isinstance(v := body.get(name), int)), default)
@@ -284,7 +295,7 @@ async def _whole(response: Any, most: int) -> bytes:
     try:
         body = await read_body(response, most)
     except Exception:
-        # Errors of the transport, whose library depends on the client's version; this block only
+        # Transport errors, whose library depends on the client's version; this block only
         # reads.
         raise _broken() from None
     if len(body) > most:
@@ -293,7 +304,7 @@ async def _whole(response: Any, most: int) -> bytes:
 
 
 async def _raise_for_status(response: Any) -> None:
-    """Raises SendError with the start of the body; the client would read it without a limit."""
+    """Raises SendError with the start of the body, which the client would read without limit."""
     status = response.status_code
     if status < 300:
         return

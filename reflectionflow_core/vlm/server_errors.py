@@ -1,21 +1,24 @@
-"""Errors as servers of models report them, in whatever body and under whatever HTTP status.
+"""Errors reported by model servers, in any body and under any HTTP status.
 
-Some report them with status 200, within a list or inside a choice, and write how long to wait into
-the body. Knows no HTTP client.
+Some report errors with status 200, in a list or inside a choice, and put the time to wait into the
+body. Independent of HTTP clients.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from typing import Any
 
-NO_STATUS = 0  # an error in a body that names none
-QUESTION_REFUSED = (400, 413, 422)  # statuses that are about what was asked
-# What providers call an error instead of giving it a number.
+NO_STATUS = 0  # for an error in a body without status
+QUESTION_REFUSED = (400, 413, 422)  # statuses that concern the question
+# Error names used by providers instead of a number.
 NAMED = {
     "insufficient_quota": 402,
     "rate_limit": 429,
@@ -36,6 +39,7 @@ ADVICE = {
     402: "add credit with its provider, or choose another profile",
     403: "check what its key is allowed to",
     404: "check the base_url (most end in /v1) and the model of its profile",
+    405: "check the base_url (most end in /v1) of its profile",
     413: "send smaller pictures",
     429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
 }
@@ -43,36 +47,48 @@ ELSEWHERE = "its server is at another address; put that one into the base_url of
 LATER = "try again later"
 BROKEN = "check its model and the server's log, or try again later"
 SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
-# Said of pictures with every status, also as a server's own fault.
+# Messages about pictures, used with any status.
 BLIND = re.compile(
-    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|not a multimodal"
+    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|at most 0 image"
+    r"|not a (?:multimodal|VLM|vision)"
     r"|(?:no endpoints|not).{0,40} support(?:s|ed)? (?:image|vision|picture)"
     r"|(?:unknown variant|invalid content type).{0,20}image_url|for image input"
-    r"|does not (?:support|accept) (?:image|vision)|only (?:supports )?text(?:-only)? input",
+    r"|does not (?:support|accept) (?:image|vision|multimodal)"
+    r"|only (?:supports )?text(?:-only)? input",
     re.IGNORECASE,
 )
-WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg")  # fields of an error
+# Fields of an error.
+WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg", "errors", "error_msg")
 LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
 NO_CREDIT = re.compile(
-    r"insufficient[_ ](?:quota|credit|balance|fund)|credit balance is too low|out of credit"
-    r"|billing (?:hard )?limit|余额不足|欠费",
+    r"insufficient[_ ](?:quota|credit|balance|fund)|balance is (?:too low|insufficient)|arrearage"
+    r"|(?:out of|have (?:any|enough)) credit|budget has been exceeded"
+    r"|billing (?:hard )?limit|billing_not_active|余额不足|欠费",
     re.IGNORECASE,
 )
-# No credit either, unless it is a rate that was exceeded.
+# Also no credit, unless a rate was exceeded.
 LIMIT = re.compile(r"(?:monthly|spending|usage) limit", re.IGNORECASE)
 RATE = re.compile(r"\bper[ -](?:second|minute|hour|day)\b|/ ?min|\brpm\b", re.IGNORECASE)
-# Said with a status that is otherwise about the question.
+# Messages used with a status that otherwise concerns the question.
 BAD_KEY = re.compile(
-    r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired)|api_key_invalid"
+    r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired)|api_key_invalid|unauthori[sz]ed"
+    r"|not authenticated|login fail"
     r"|(?:invalid|incorrect|missing|no|expired) api[ _-]?key",
     re.IGNORECASE,
 )
 BAD_MODEL = re.compile(
-    r"\bmodel\b.{0,80}(?:not found|not exist|not available)|not a valid model", re.IGNORECASE
+    r"\bmodel\b.{0,80}(?:not found|not exist|not available|decommissioned|by any provider)"
+    r"|not a valid model|invalid model(?: name| id|:)|no models? loaded"
+    r"|unable to access .{0,40}model",
+    re.IGNORECASE,
 )
-CONTEXT = re.compile(r"context (?:length|size|window)|too many (?:input )?tokens", re.IGNORECASE)
+CONTEXT = re.compile(
+    r"(?:context|model|allowed) (?:length|size|window)|too many (?:input )?tokens"
+    r"|(?:less|fewer) than \d+ tokens",
+    re.IGNORECASE,
+)
 _OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
-# That more tokens were asked for than the model has room for, or the host allows.
+# More tokens were requested than the model or the host allows.
 _ROOM = re.compile(
     r"max_\w*tokens|the completion\b|output tokens|requested:? (?:a total of )?\d", re.IGNORECASE
 )
@@ -83,18 +99,19 @@ _TOO_MUCH = re.compile(
 )
 _DELAY = re.compile(
     r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
-    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s|$|\W)",
+    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|h|s|$|\W)",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """What a server says went wrong. `status` is the HTTP status that it means, or NO_STATUS;
-    `wait` are seconds.
+    """An error reported by a server.
 
-    `message` are the server's words, which may repeat keys and addresses. `named` says that its
-    error has a name and no number, `no_credit` that what was paid for is used up, with any status.
+    * `status`: the HTTP status that it means, or NO_STATUS; `wait`: seconds.
+    * `message`: the server's words, which may contain keys and addresses.
+    * `named`: the error has a name but no number.
+    * `no_credit`: the prepaid credit is used up, whatever the status.
     """
 
     status: int
@@ -109,15 +126,15 @@ class ServerError:
 
     @property
     def sees_nothing(self) -> bool:
-        """Whether it says that its model takes no pictures."""
+        """Whether it says that the model takes no pictures."""
         return self.status not in (401, 403, 429) and BLIND.search(self.message) is not None
 
     @property
     def meant(self) -> int:
-        """The status that its words mean, where it came with another one."""
+        """The status that its words mean, if it came with another one."""
         if self.no_credit:
             return HTTPStatus.PAYMENT_REQUIRED
-        if self.status not in QUESTION_REFUSED:
+        if self.status not in (NO_STATUS, *QUESTION_REFUSED):
             return self.status
         if BAD_KEY.search(self.message):
             return HTTPStatus.UNAUTHORIZED
@@ -129,17 +146,17 @@ class ServerError:
 
     @property
     def about_question(self) -> bool:
-        """Whether the question itself is refused: another one may be answered."""
+        """Whether the question itself is rejected; another one may be answered."""
         return self.sees_nothing or self.meant in QUESTION_REFUSED
 
     @property
     def asked_too_little(self) -> bool:
-        """Whether a thought took all tokens, which OpenAI reports as a bad request."""
+        """Whether a thought used up all tokens, which OpenAI reports as a bad request."""
         return self.status == 400 and _OUT_OF_TOKENS.search(self.message) is not None
 
     @property
     def asked_too_much(self) -> bool:
-        """Whether fewer tokens for the answer may do."""
+        """Whether fewer tokens for the answer may help."""
         said = self.message
         may_be = self.status in (NO_STATUS, *QUESTION_REFUSED, 500)
         return may_be and bool(_ROOM.search(said) and _TOO_MUCH.search(said))
@@ -149,11 +166,11 @@ class ServerError:
         """Whether another try may help."""
         if self.sees_nothing or self.no_credit:
             return False
-        return self.status in (NO_STATUS, 408, 429) or self.status >= 500
+        return self.meant in (NO_STATUS, 408, 429) or self.status >= 500
 
     @property
     def what(self) -> str:
-        """Follows "The endpoint mine" in a sentence."""
+        """Continues "The endpoint mine" in a sentence."""
         if self.named or self.status == NO_STATUS:
             return "answered with an error"
         known = self.status in HTTPStatus.__members__.values()
@@ -171,12 +188,12 @@ class ServerError:
             return BROKEN
         if 300 <= status < 400:
             return ELSEWHERE
-        later = status == NO_STATUS or status >= 500
+        later = status in (NO_STATUS, 408) or status >= 500
         return LATER if later else ADVICE.get(status, "check its profile")
 
 
 def error_of_status(status: int, body: str, retry_after: str = "") -> ServerError:
-    """The error of a response whose HTTP status is one; `retry_after` is that header."""
+    """The error of a response with an error status; `retry_after` is that header."""
     found = parsed(body)
     words = " ".join(body.split())
     plain = found is None and words.isprintable() and not words.startswith("<")
@@ -187,10 +204,7 @@ def error_of_status(status: int, body: str, retry_after: str = "") -> ServerErro
 
 
 def error_in(found: object, body: str) -> ServerError | None:
-    """The error in a parsed body that came with a good status; None if there is none.
-
-    `found` is the parsed `body`.
-    """
+    """The error in a parsed body with a success status, or None; `found` is the parsed `body`."""
     table = next(_errors(found), None)
     if table is None:
         return None
@@ -205,7 +219,7 @@ def _no_credit(error: Mapping[str, Any]) -> bool:
 
 
 def parsed(body: str | bytes) -> object:
-    """The JSON of a body; None if it is none."""
+    """The JSON of a body; None if it is not JSON."""
     try:
         return json.loads(body.removeprefix("\ufeff") if isinstance(body, str) else body)
     except (ValueError, RecursionError):
@@ -219,12 +233,12 @@ def parsed_events(raw: bytes) -> list[Mapping[str, Any]]:
 
 
 def as_table(value: object) -> Mapping[str, Any]:
-    """The value if it is an object of JSON, else an empty one."""
+    """The value if it is a JSON object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def message_in(found: object) -> str:
-    """The words of an error in JSON; "" if it has none in a known field."""
+    """The message of an error in JSON; "" if no known field has one."""
     if isinstance(found, list):
         return next(filter(None, map(message_in, found)), "")
     if isinstance(found, str):
@@ -234,18 +248,19 @@ def message_in(found: object) -> str:
     words = (message_in(found.get(key)) for key in WORDS)
     message = next(filter(None, words), "")
     raw = as_table(found.get("metadata")).get("raw")
-    # Routers say only that a provider failed, and what it said beside that.
-    behind = message_in(parsed(raw)) or clean(raw) if isinstance(raw, str) else ""
+    # Routers put the provider's message next to their own.
+    read = parsed(raw) if isinstance(raw, str) else raw
+    behind = message_in(read) or (clean(raw) if isinstance(raw, str) else "")
     return f"{message}: {behind}" if message and behind else message or behind
 
 
 def clean(text: str) -> str:
-    """The text without lone surrogates, which JSON can hold and UTF-8 cannot."""
+    """The text without lone surrogates, which are possible in JSON but not in UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _errors(found: object) -> Iterator[Mapping[str, Any]]:
-    """The errors in a body: its own, those of a list, those of choices that have no answer."""
+    """The errors in a body: its own, those of a list, and those of choices without an answer."""
     if isinstance(found, list):
         for item in found:
             yield from _errors(item)
@@ -265,7 +280,7 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _status(error: Mapping[str, Any]) -> tuple[int, bool]:
-    """The status of an error, and whether it is read from a name."""
+    """The status of an error, and whether it was derived from a name."""
     for key in ("code", "status", "status_code", "type"):
         value = error.get(key)
         if isinstance(value, str) and value.isdecimal():
@@ -281,18 +296,19 @@ def _status(error: Mapping[str, Any]) -> tuple[int, bool]:
 
 
 def _delay(body: str) -> float:
-    """Seconds that the body asks to wait, as in "retryDelay": "43s" or "try again in 1.5s"."""
+    """Seconds to wait given in the body, as in "retryDelay": "43s" or "try again in 1.5s"."""
     found = _DELAY.search(body)
     if not found:
         return 0.0
-    unit = {"ms": 0.001, "m": 60.0, "min": 60.0}.get(found[2].lower(), 1.0)
+    unit = {"ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}.get(found[2].lower(), 1.0)
     return float(found[1]) * unit
 
 
 def _seconds(retry_after: str) -> float:
-    """Seconds in a Retry-After header; 0 for a date, where the usual pause applies."""
+    """Seconds in a Retry-After header, or until its date; 0 for a past date and anything else."""
     try:
         seconds = float(retry_after)
     except ValueError:
-        return 0.0
-    return seconds if seconds > 0 else 0.0
+        date = parsedate_tz(retry_after)
+        seconds = mktime_tz(date) - time.time() if date else 0.0
+    return seconds if 0 < seconds < math.inf else 0.0

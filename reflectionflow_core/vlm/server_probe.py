@@ -1,7 +1,7 @@
-"""What a server's model can do, found out with a few requests whose bodies are read as they come.
+"""Finds out what a server's model can do, with a few requests.
 
-Unlike `Endpoint`, which answers questions, this looks at what the server says beside the answers:
-thoughts, log-probabilities, refusals, costs.
+Unlike `Endpoint` it evaluates what accompanies the answers: thoughts, log-probabilities,
+rejections, costs.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from .server_errors import as_table, parsed
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-TOKENS = 2_048  # of an answer; a model that thinks needs them, another one stops after a word
-MANY_TOKENS = 8_192  # for one that was cut off while it was thinking, at least
+TOKENS = 2_048  # tokens of an answer; only a thinking model needs them all
+MANY_TOKENS = 8_192  # fewest tokens for a model that was cut off while thinking
 TWO_ANSWERS: Mapping[str, Any] = {"temperature": 1, "n": 2}
-PRICES = ("cost", "total_cost", "estimated_cost")  # fields of a usage
-MAY_BE_TEXT_ONLY = (400, 404, 415, 422, 500, 501)  # statuses with which pictures are refused
+PRICES = ("cost", "total_cost", "estimated_cost")  # fields of the usage
+MAY_BE_TEXT_ONLY = (400, 404, 415, 422, 500, 501)  # statuses used to reject pictures
 
 
 @dataclass(slots=True)
 class Heard:
-    """What one question brought: the reply, and what stands beside it."""
+    """The result of one question: the reply and what accompanies it."""
 
     reply: Reply = field(default_factory=Reply)
     price: float | None = None
-    thought_tokens: float = 0.0  # that the server counts apart
+    thought_tokens: float = 0.0  # counted separately by the server
     seconds: float = 0.0
     refusal: SendError | None = None
-    form: str = ""  # the response_format that was sent last
+    form: str = ""  # the last response_format sent
 
     @property
     def text(self) -> str:
@@ -68,14 +68,16 @@ class Heard:
         return max((len(token.rivals) for token in self.reply.tokens), default=0)
 
     def chance(self, colour: str) -> float | None:
-        """The probability of a colour among all colours; None if it cannot be read."""
+        """The probability of a colour among all colours; None if unknown."""
         chances = from_answer(self.reply.tokens, list(COLOURS))
         return chances[list(COLOURS).index(colour)] if chances else None
 
 
 def probe_server(endpoint: Endpoint, progress: Progress) -> JudgeFindings:
-    """The findings about a server's model. Raises what `progress.check` raises, and InputError
-    where pictures may not be sent."""
+    """The findings about a server's model.
+
+    Raises what `progress.check` raises, and InputError if pictures may not be sent.
+    """
     before = endpoint.usage.calls
     found = _ServerProbe(endpoint, progress).findings()
     return replace(found, calls=endpoint.usage.calls - before)
@@ -117,7 +119,7 @@ class _ServerProbe:
         )
 
     def _pictures(self, many: Heard) -> int:
-        """How many pictures of one question the model knows, asked of fewer where it has to be."""
+        """How many pictures in one question the model recognises; fewer are tried if necessary."""
         colours = list(COLOURS)
         if (told := pictures_told(many.text, colours[:MOST])) == MOST:
             return told
@@ -125,7 +127,7 @@ class _ServerProbe:
         return max(1, told, pictures_told(two.text, colours[:2]))
 
     def _why(self, refusal: SendError) -> str:
-        """The sentence for a model that refuses a picture: perhaps it reads texts only."""
+        """The sentence for a model that rejects a picture: it may only read texts."""
         reason = self.endpoint.failure(refusal).reason
         if refusal.error.sees_nothing or refusal.status not in MAY_BE_TEXT_ONLY:
             return reason
@@ -147,7 +149,7 @@ class _ServerProbe:
         )
 
     async def _hear(self, client: AsyncOpenAI, asked: tuple[Question, Mapping[str, Any]]) -> Heard:
-        """The answer to a question, asked again with more tokens if it was cut in its thought."""
+        """The answer to a question; asked again with more tokens if it was cut off in a thought."""
         heard = Heard()
         while True:
             many = self.endpoint.thinks
@@ -174,7 +176,7 @@ def _sure(red: Heard, blue: Heard) -> float | None:
 
 
 def _price(usage: Mapping[str, Any]) -> float | None:
-    """What the server says that this answer has cost."""
+    """The price of this answer as stated by the server."""
     costs = [_number(usage.get(name)) for name in PRICES]
     costs += [_number(as_table(usage.get("cost")).get(name)) for name in PRICES]
     return next((cost for cost in costs if cost is not None), None)

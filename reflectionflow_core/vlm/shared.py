@@ -1,8 +1,8 @@
-"""Questions about the same pictures: what they begin with goes through the model once.
+"""Processes the common beginning of questions about the same pictures only once.
 
-A chat template puts system text and pictures before a question's own words, so questions about one
-picture begin with the same tokens, some 750 of 800. Their keys and values are computed once, and
-every question continues them. Knows no batches and no answers: see local.py.
+A chat template puts system text and pictures before the question, so questions about one picture
+share about 750 of 800 tokens. Their keys and values are computed once, and every question continues
+them. Independent of batches and answers: see local.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .choices import Tokens
 from .interface import Question
 from .prompts import control_tokens
 
-# Models that continue a cache by several tokens as if they had read all at once: tested one by one.
-# Others read every question as a whole. A Qwen3.5 is none of these: its linear attention keeps a
+# Models, each tested, whose results do not change when a cache is continued by several tokens.
+# Others read every question as a whole. Qwen3.5 is excluded: its linear attention keeps a
 # running state, which cannot be continued for several questions at once.
 FAMILIES = frozenset(
     {
@@ -45,9 +45,9 @@ BY_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beginning:
-    """Keys and values, one row of them, of the text `head` with its pictures; `length` in tokens.
+    """Keys and values (one row) of the text `head` with its pictures; `length` in tokens.
 
-    `shift` is what Qwen and GLM add to the positions after a picture.
+    `shift` is what Qwen and GLM add to positions after a picture.
     """
 
     images: tuple[Image, ...]
@@ -57,14 +57,14 @@ class Beginning:
     shift: Tensor | None
 
     def begins(self, images: Sequence[Image], texts: Sequence[str]) -> bool:
-        """True if all texts, below the same pictures, begin with this."""
+        """Whether all texts, with the same pictures, begin with this."""
         pairs = zip(images, self.images, strict=False)
         same = len(images) == len(self.images) and all(a is b for a, b in pairs)
         return same and all(text.startswith(self.head) for text in texts)
 
 
 def same_pictures(first: Question, second: Question) -> bool:
-    """True if both questions begin alike: the same system text and the very same pictures."""
+    """Whether both questions have the same system text and the very same pictures."""
     pairs = zip(first.images, second.images, strict=False)
     alike = first.system == second.system and len(first.images) == len(second.images)
     return alike and bool(first.images) and all(a is b for a, b in pairs)
@@ -76,7 +76,7 @@ def in_order(questions: Sequence[Question], size: int) -> Iterator[Sequence[Ques
 
 
 def by_picture(questions: Sequence[Question], size: int) -> Iterator[Sequence[Question]]:
-    """As `in_order`; neighbours about the same pictures come in batches of their own."""
+    """As `in_order`, but neighbours about the same pictures form separate batches."""
     for alone, runs in groupby(runs_of(questions), key=lambda run: len(run) == 1):
         if alone:
             yield from in_order([run[0] for run in runs], size)
@@ -85,7 +85,7 @@ def by_picture(questions: Sequence[Question], size: int) -> Iterator[Sequence[Qu
 
 
 def runs_of(questions: Sequence[Question]) -> list[list[Question]]:
-    """The questions in order; neighbours about the same pictures stand together."""
+    """The questions in order, grouped by neighbours about the same pictures."""
     runs: list[list[Question]] = []
     for question in questions:
         if runs and same_pictures(runs[-1][0], question):
@@ -96,11 +96,14 @@ def runs_of(questions: Sequence[Question]) -> list[list[Question]]:
 
 
 def head_of(processor: Any, texts: Sequence[str]) -> str:
-    """What all texts begin with, to the end of a control token.
+    """The common beginning of all texts, up to the end of a control token.
 
-    Every tokenizer reads a control token by itself, so a text can be cut there.
+    Tokenizers read control tokens separately, so texts can be cut there.
     """
-    low, high = min(texts), max(texts)  # what these two share, all share
+    low, high = (
+        min(texts),
+        max(texts),
+    )  # the smallest and the largest: their common prefix is common to all
     differ = (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b)
     shared = low[: next(differ, len(low))]
     found = [token for token in control_tokens(processor) if token in shared]
@@ -108,7 +111,7 @@ def head_of(processor: Any, texts: Sequence[str]) -> str:
 
 
 def rests_of(processor: Any, head: str, texts: Sequence[str]) -> list[Tokens] | None:
-    """The tokens of each text behind the head; None if they do not come apart there."""
+    """The tokens of each text after the head; None if the texts cannot be cut there."""
     ids = [_ids(processor, text) for text in (head, *texts)]
     rests = [_ids(processor, text[len(head) :]) for text in texts]
     apart = [ids[0] + rest for rest in rests] == ids[1:]
@@ -116,8 +119,9 @@ def rests_of(processor: Any, head: str, texts: Sequence[str]) -> list[Tokens] | 
 
 
 def length_before(rest: Tokens, batch: dict[str, Tensor]) -> int | None:
-    """How many tokens of a question stand before its `rest`; None if it does not end with it, as
-    where a template puts pictures last.
+    """The number of tokens before `rest` in a question; None if the question does not end with it.
+
+    Some templates put pictures last.
     """
     ids: list[int] = batch["input_ids"][0].tolist()
     length = len(ids) - len(rest)
@@ -127,7 +131,7 @@ def length_before(rest: Tokens, batch: dict[str, Tensor]) -> int | None:
 def read_beginning(
     model: Any, batch: dict[str, Any], images: tuple[Image, ...], head: str, length: int
 ) -> Beginning:
-    """The keys and values of the first `length` tokens of a question on the model's device."""
+    """Keys and values of the first `length` tokens of a question, on the model's device."""
     cut = {name: t[:, :length] if name in BY_TOKEN else t for name, t in batch.items()}
     cache = model(**cut, use_cache=True, logits_to_keep=1).past_key_values
     return Beginning(images, head, length, cache, getattr(model.model, "rope_deltas", None))
@@ -136,15 +140,15 @@ def read_beginning(
 def continued_logits(
     model: Any, beginning: Beginning, rests: Sequence[Tokens], pad: int, device: torch.device
 ) -> Tensor:
-    """The logits (rests, vocabulary) of the token that follows the beginning and each rest.
+    """Logits (rests, vocabulary) of the token after the beginning and each rest.
 
-    Padding comes last, where no other token sees it.
+    Padding comes last, where no other token attends to it.
     """
     longest = max(map(len, rests))
     padded = [[*rest, *[pad] * (longest - len(rest))] for rest in rests]
     ends = sorted({len(rest) - 1 for rest in rests})
     if beginning.shift is not None:
-        model.model.rope_deltas = beginning.shift  # another picture may have come in between
+        model.model.rope_deltas = beginning.shift  # another picture may have been used in between
     logits = model(
         input_ids=torch.tensor(padded, device=device),
         past_key_values=_repeated(beginning.cache, len(rests)),
@@ -155,8 +159,7 @@ def continued_logits(
 
 
 def _repeated(cache: Any, rows: int) -> Any:
-    """A cache for `rows` rows. The given one stays as it is: a layer that grows or is repeated
-    makes new tensors."""
+    """A cache with `rows` rows; the given one is unchanged, since layers create new tensors."""
     grown = copy.copy(cache)
     grown.layers = [copy.copy(layer) for layer in cache.layers]
     grown.batch_repeat_interleave(rows)

@@ -1,7 +1,7 @@
-"""Removes what a model thought before its answer: a draft in a thought is never an answer.
+"""Removes a model's thoughts from its answer, so that a draft never counts as the answer.
 
-Servers with a parser for thoughts send them in fields of their own, which wire.py leaves out; here
-are those that stand in the text.
+Servers that parse thoughts send them in separate fields, which wire.py drops; here are those in the
+text itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 # OpenThinker; Gemma; MedGemma.
 TAGS = (
     *("think", "thinking", "thought", "thoughts", "reasoning"),
+    *("analysis", "scratchpad", "reflection", "inner_monologue"),  # as prompts for others ask for
     *("longcat_think", "seed:think", "mm:think"),
 )
 PAIRS = (
@@ -24,7 +25,7 @@ PAIRS = (
     ("<|channel>thought", "<channel|>"),
     ("<unused94>", "<unused95>"),
 )
-# Around an answer that is no thought: GLM's box, OpenThinker's solution, Cohere's and Granite's
+# Marks around the answer itself: GLM's box, OpenThinker's solution, Cohere's and Granite's
 # response.
 WRAPPERS = re.compile(
     r"<\|(?:begin|end)_of_(?:box|solution)\|>|<\|(?:START|END)_RESPONSE\|>|</?response>",
@@ -37,7 +38,7 @@ _HARMONY_END = re.compile(r"<\|(?:end|return|call|start)\|>.*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """Patterns of one pair of marks; `line` finds an opening at the beginning of a line."""
+    """Patterns of one pair of marks; `line` finds an opening mark at the start of a line."""
 
     opening: re.Pattern[str]
     closing: re.Pattern[str]
@@ -45,7 +46,7 @@ class _Marks:
 
 
 def _marks(opening: str, closing: str) -> _Marks:
-    """In any case, and with spaces before the ends of tags; the text itself stays as it is."""
+    """Patterns that ignore case and spaces before the ends of tags."""
     first, last = (re.sub(r"(?<=\w)>$", r"\\s?>", re.escape(mark)) for mark in (opening, closing))
     how = re.IGNORECASE | re.ASCII | re.MULTILINE
     return _Marks(*(re.compile(each, how) for each in (first, last, rf"^[ \t]*{first}")))
@@ -55,9 +56,9 @@ _MARKS = tuple(_marks(*pair) for pair in PAIRS)
 
 
 def without_thoughts(text: str) -> str:
-    """The text without thoughts, also an unfinished one, and without the marks of an answer.
+    """The text without thoughts, even unfinished ones, and without answer marks.
 
-    A thought may lack its opening mark, which some chat templates write into the question.
+    A thought may lack its opening mark if the chat template puts it into the question.
     """
     text = WRAPPERS.sub("", _final_channel(text))
     for marks in _MARKS:
@@ -66,13 +67,13 @@ def without_thoughts(text: str) -> str:
 
 
 def closing_mark(prompt: str) -> str:
-    """The mark that closes the thought with which a prompt ends; "" if it ends with none."""
+    """The closing mark of a thought opened at the end of a prompt; "" if none is open."""
     end = prompt.rstrip().lower()
     return next((closing for opening, closing in PAIRS if end.endswith(opening.lower())), "")
 
 
 def _outside(text: str, marks: _Marks) -> str:
-    """The text outside of these marks, in time linear in its length."""
+    """The text outside these marks, in linear time."""
     kept, at = [], 0
     while opening := marks.opening.search(text, at):
         closing = marks.closing.search(text, opening.end())
@@ -82,7 +83,7 @@ def _outside(text: str, marks: _Marks) -> str:
         at = closing.end()
     text = "".join([*kept, text[at:]])
     text = text[max((closing.end() for closing in marks.closing.finditer(text)), default=0) :]
-    # Within a line an opening may be a word of the answer.
+    # Within a line an opening mark may be part of the answer.
     begins = marks.line.search(text)
     return text[: begins.start()] if begins else text
 

@@ -1,7 +1,7 @@
-"""Request bodies of OpenAI-compatible servers; sends nothing.
+"""Request bodies for OpenAI-compatible servers; sends nothing.
 
-Servers differ in which parameters they accept: an optional one is left out if a server refuses it
-(`refused_parameter` says which), in this request and in all later ones.
+Servers accept different parameters: an optional one that a server rejects (`refused_parameter`) is
+left out of this and all later requests.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ..pictures import to_rgb
 from .interface import Question
 from .server_errors import clean
 
-RESPONSE_FORMATS = ("json_schema", "json_object")  # of `response_format`, the stricter one first
-TOP_LOGPROBS = 20  # per token; the maximum of OpenAI and vLLM
+RESPONSE_FORMATS = ("json_schema", "json_object")  # values of `response_format`, strictest first
+TOP_LOGPROBS = 20  # alternatives per token; the maximum of OpenAI and vLLM
 GREEDY: Mapping[str, Any] = {"temperature": 0, "seed": 0}
 WITH_LOGPROBS: Mapping[str, Any] = {**GREEDY, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-MANY_LOGPROBS, FEW_LOGPROBS = "top_logprobs", 5  # where TOP_LOGPROBS is refused; Fireworks' maximum
-SYSTEM = "system"  # messages of this role
-# What switches thinking off: Ollama's and OpenAI's way, and that of vLLM and llama.cpp.
+MANY_LOGPROBS, FEW_LOGPROBS = "top_logprobs", 5  # if TOP_LOGPROBS is rejected; Fireworks' maximum
+SYSTEM = "system"  # role of these messages
+# Switches thinking off, for Ollama and OpenAI, and for vLLM and llama.cpp.
 WITHOUT_THOUGHT: Mapping[str, Any] = {
     "reasoning_effort": "none",
     "chat_template_kwargs": {"enable_thinking": False},
 }
-# Fields with which a profile sets thinking itself.
+# Fields by which a profile controls thinking.
 THOUGHT_FIELDS = {*WITHOUT_THOUGHT, "reasoning", "think", "thinking", "enable_thinking"}
 _GRAMMAR = re.compile(r"parse grammar|json[ _]schema|invalid schema", re.IGNORECASE)
 _NO_SYSTEM = re.compile(
@@ -48,8 +48,7 @@ def body(
     refused: frozenset[str],
     extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The request's body, without the parameters that the server refuses; `extra` fields of a
-    profile replace ours."""
+    """The request's body without rejected parameters; fields of `extra` replace ours."""
     kept = {name: value for name, value in parameters.items() if name not in refused}
     if "logprobs" in refused:
         kept.pop("top_logprobs", None)
@@ -66,7 +65,7 @@ def body(
                 "json_schema": {"name": "answer", "schema": dict(question.schema)},
             }
         else:
-            # json_object does not carry the schema, and needs the word JSON in the messages.
+            # json_object does not include the schema, and requires the word JSON in the messages.
             schema = json.dumps(question.schema)
             system = f"{system}\n\nAnswer with one JSON object of this JSON schema: {schema}"
         if form == "json_object":
@@ -76,17 +75,17 @@ def body(
 
 
 def refused_parameter(sent: Mapping[str, Any], said: str) -> str | None:
-    """Which optional parameter to leave out after a 400 or 422; None if none is left."""
+    """The optional parameter to leave out after a 400 or 422; None if none is left."""
     form = _form(sent)
     return named_parameter(sent, said) or next(
-        # Many servers do not say which parameter they refuse.
+        # Many servers do not say which parameter they reject.
         (name for name in (*WITHOUT_THOUGHT, form, "logprobs", "n") if name and _has(sent, name)),
         None,
     )
 
 
 def named_parameter(sent: Mapping[str, Any], said: str) -> str | None:
-    """Which optional parameter a refusal names; None if it names none that was sent."""
+    """The optional parameter named by a rejection; None if it names none that was sent."""
     return next(_named(sent, said), None)
 
 
@@ -118,7 +117,7 @@ def _has(sent: Mapping[str, Any], name: str) -> bool:
 
 
 def _messages(question: Question, system: str, merged: bool) -> Iterator[dict[str, Any]]:
-    """`merged` puts the system text above the question, for templates without such messages."""
+    """The messages; `merged`: system text above the question, as some templates require."""
     text = question.text
     if system and merged:
         text = f"{system}\n\n{text}"

@@ -11,7 +11,7 @@ from ..vlm.interface import Failure, Question
 from ..vlm.texts import shortened, tidy
 from .vlm import FALLBACK, VlmWriter
 
-# Exactly the text of its training; it was not trained on any other.
+# Exactly the text of its training; it knows no other.
 REQUEST = (
     "Generate reflections to improve the input image according to the prompt. "
     'The prompt is: "{prompt}"'
@@ -19,10 +19,10 @@ REQUEST = (
 
 
 class ReflectionGeneratorWriter(VlmWriter):
-    """Asks the one question that the model was trained on (paper §3.2, §4.1).
+    """Asks the question that the model was trained on (paper §3.2, §4.1).
 
-    Its answer is free text, cut to `max_words`. The prompt is in plain quotes, as in training, so
-    orders in it are not guarded against; they can only spoil the reflection. Pictures that passed
+    Its answer is free text, cut to `max_words`. As in training, the prompt is in plain quotes, so
+    instructions in it are not neutralised; they can only spoil the reflection. Pictures that passed
     and failures are handled as in VlmWriter; earlier pictures are not shown.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..protocols import SILENT, Progress
 from ..record import Candidate, Request
 
-# A fault that is a command already, as those of judges that read or find, is the edit.
+# Faults that are commands already (from OCR or detectors) are used as they are.
 _COMMAND = re.compile(r"(?:add|erase|mirror|move|recolor|remove|replace|rotate|turn|write) .+")
 _COLOUR = (
     r"(?:(?:light|dark|bright|pale|deep)[ -])?(?:red|orange|yellow|green|blue|purple|pink|brown"
@@ -16,36 +16,44 @@ _COLOUR = (
     r"|maroon)"
 )
 _SEEN = r"(?:visible|present|there|shown|seen|depicted|included|in the (?:picture|image|scene))"
-# The first match wins; if none matches, the edit quotes the verifier.
-_EDITS = (
-    (re.compile(r"missing (.+)"), r"add \1"),
-    (re.compile(r"extra (.+)"), r"remove the \1"),
-    (re.compile(r"(.+) must not be (\w+)"), r"give the \1 another color"),
-    (
-        re.compile(r"(.+) is not ((?:left|right) of .+|above .+|below .+|between .+)"),
-        r"move the \1 \2",
-    ),
-    (re.compile(r"(.+) is not (small|big)"), r"make the \1 \2"),
-    (re.compile(r"(.+) is not (an? .+)"), r"turn the \1 into \2"),
-    (re.compile(rf"(?:the |an? )?(.+) is not ({_COLOUR})"), r"recolor the \1 \2"),
-    (re.compile(rf"((?:the|an?) .+) (?:is|are) not {_SEEN}"), r"add \1"),
-    (re.compile(rf"(.+) is not {_SEEN}"), r"add the \1"),
-    (re.compile(rf"(.+) are not {_SEEN}"), r"add \1"),
-)
+# The first match wins; without a match, the edit quotes the verifier.
+_NOT = r"(?:is|are)(?: not|n['\u2019]t)"
+_THE = r"(?:the |an? )?"
+_ARTICLE = re.compile(r"^(?:The|An?) ")
+_EDITS = [
+    (re.compile(pattern, re.IGNORECASE), edit)
+    for pattern, edit in (
+        (r"missing:? (.+)", r"add \1"),
+        (rf"{_THE}extra (.+)", r"remove the \1"),
+        (r"(.+) must not be (\w+)", r"give the \1 another color"),
+        (
+            rf"{_THE}(.+) {_NOT} (?:(?:on|to) the )?"
+            r"((?:left|right) of .+|above .+|below .+|between .+)",
+            r"move the \1 \2",
+        ),
+        (r"(.+) is not (small|big)", r"make the \1 \2"),
+        (r"(.+) is not (an? .+)", r"turn the \1 into \2"),
+        (rf"{_THE}(.+) {_NOT} ({_COLOUR})", r"recolor the \1 \2"),
+        (rf"((?:the|an?) .+) (?:{_NOT} {_SEEN}|(?:is|are) missing)", r"add \1"),
+        (rf"(.+) (?:is(?: not|n['\u2019]t) {_SEEN}|is missing)", r"add the \1"),
+        (rf"(.+) (?:are(?: not|n['\u2019]t) {_SEEN}|are missing)", r"add \1"),
+    )
+]
 
 
 def edit_for(unmet: str) -> str:
-    """The imperative edit for one unmet requirement."""
+    """The edit, as a command, for one unmet requirement."""
+    fault = _ARTICLE.sub(lambda article: article[0].lower(), unmet.rstrip(" ."))
     if _COMMAND.fullmatch(unmet):
         return unmet
     for pattern, edit in _EDITS:
-        if pattern.fullmatch(unmet):
-            return pattern.sub(edit, unmet)
+        if found := pattern.fullmatch(fault):
+            return found.expand(edit)
     return f"fix this: {unmet}"
 
 
 class TemplateWriter:
-    """Writes the first edits that fit into `max_words`, at least one, joined by "and".
+    """Joins as many edits as fit into `max_words`, at least one, with "and".
 
     The reflection is empty for a candidate without unmet requirements.
     """
@@ -58,8 +66,8 @@ class TemplateWriter:
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        """In context, a fault that was asked for without success comes after all others."""
-        del prompt, progress  # the verdict is enough, and takes no time
+        """In context, faults that earlier reflections failed to fix come last."""
+        del prompt, progress  # no progress: takes no time
         return [self.write(_faults(request)) for request in requests]
 
     def write(self, unmet: Sequence[str]) -> str:
@@ -78,7 +86,7 @@ def _faults(request: Request) -> Sequence[str]:
 
 
 def untried(unmet: Sequence[str], tried: Sequence[Candidate]) -> list[str]:
-    """The faults that no reflection asked to fix, or else the one asked for longest ago."""
+    """The faults that no reflection asked to fix, otherwise the one asked for longest ago."""
     latest = {
         fault: max((i for i, c in enumerate(tried) if edit_for(fault) in c.reflection), default=-1)
         for fault in unmet

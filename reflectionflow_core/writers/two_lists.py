@@ -1,4 +1,4 @@
-"""A reflection in two lists, what is wrong and what is only crude, for one repaint."""
+"""A reflection in two lists, what is wrong and what is crude, for one repaint."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class TwoLists(BaseModel):
 class TwoListsWriter(VlmWriter):
     """Writes "Mend: ... Refine: ... Keep everything else as it is." (Huang et al. 2025).
 
-    The model is also asked about pictures that passed, since they may be crude. What is wrong comes
-    first; what does not fit into `max_words` is left out. If the model fails, TemplateWriter writes
-    what the verdict calls unmet; if there is nothing to change, the reflection is empty.
+    Pictures that passed are included, since they may be crude. Faults come first; what does not fit
+    into `max_words` is dropped. If the model fails, TemplateWriter uses the verdict's unmet
+    requirements; the reflection is empty if there is nothing to change.
     """
 
-    min_words = 20  # for one command and KEEP
+    min_words = 20  # enough for one command and KEEP
 
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
@@ -65,7 +65,7 @@ class TwoListsWriter(VlmWriter):
 
 
 def question_of(prompt: str, request: Request, max_words: int) -> Question:
-    """How the model is asked about the parent of a request; its answer is TwoLists."""
+    """The question about a request's parent; the answer is TwoLists."""
     candidate = request.required_parent
     text = _WRITE.format(
         prompt=quoted(prompt),
@@ -77,7 +77,7 @@ def question_of(prompt: str, request: Request, max_words: int) -> Question:
 
 
 def as_reflection(lists: TwoLists, max_words: int) -> str:
-    """Both lists as one text of at most `max_words`; "" if both are empty."""
+    """Both lists as one text of at most `max_words` words; "" if both are empty."""
     room = max_words - len(KEEP.split())
     parts: list[str] = []
     for title, commands in (("Mend:", lists.wrong), ("Refine:", lists.crude)):

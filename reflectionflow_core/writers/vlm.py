@@ -1,4 +1,4 @@
-"""A reflection writer that shows a vision-language model the picture."""
+"""A reflection writer that shows the picture to a vision-language model."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
 from .template import TemplateWriter
 
-# The corrector's T5 reads 512 tokens, the prompt first; 100 words are about 140 of them.
+# The corrector's T5 reads 512 tokens including the prompt; 100 words are about 140 tokens.
 MAX_WORDS = 100
 FALLBACK = ("The writer", "the verdict's words are used")
 NOTHING_FOUND = "nothing in particular"
-_NUMBERING = re.compile(r"[\s*•·#-]*(?:\d{1,2}[.)]\s+)?[\s*•·]*")
-_NO_EDIT = re.compile(
-    r"(?:none|n/a|null|nothing|no)(?:\s+(?:edits?|changes?|to\s+(?:change|edit)|(?:are\s+)?(?:needed"
-    r"|required|necessary)))*",
+_NUMBERING = re.compile(
+    r"[\s*•·#✅\u2460-\u2473-]*(?:(?:edit|step)?\s*[(\[]?(?:\d{1,2}|[a-h])?[.):\]]\s+)?[\s*•·]*",
     re.IGNORECASE,
 )
-MAX_TRIED = 5  # earlier reflections in a question
+_NO_EDIT = re.compile(
+    r"(?:there (?:is|are) )?(?:none|n/a|null|nothing|no)(?: (?:further|additional|other|more|edits?"
+    r"|changes?|corrections?|issues?|problems?|to|be|needs?|changed?|edit(?:ed)?|fix(?:ed)?|is|are"
+    r"|needed|required|necessary|missing|wrong))*|everything (?:is|looks) \w+"
+    r"|(?:i|i['\u2019]m|sorry|as an ai)\b.*",  # what is no command: a model that declines
+    re.IGNORECASE,
+)
+MAX_TRIED = 5  # earlier reflections per question
 
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
@@ -52,10 +57,10 @@ class Edits(BaseModel):
 class VlmWriter(VlmActor):
     """Writes commands, the most important first, in `max_words` words (paper §3.4, Appendix D.2).
 
-    The model sees the picture, the user's prompt, the verdict, and earlier reflections of the
-    chain. For a picture that passed with nothing unmet it is not asked, and the reflection is
-    empty. If it fails or finds nothing to change, TemplateWriter writes what the verdict calls
-    unmet. Raises InputError for fewer than `min_words`.
+    The model sees the picture, the user's prompt, the verdict and the chain's earlier reflections.
+    If a picture passed with nothing unmet, the model is not asked and the reflection is empty. If
+    the model fails or finds nothing to change, TemplateWriter uses the verdict's unmet
+    requirements. InputError for fewer than `min_words`.
     """
 
     min_words = 1
@@ -108,27 +113,28 @@ def needs_change(candidate: Candidate) -> bool:
 
 
 def findings(candidate: Candidate) -> str:
-    """What the verdict says, in words; faults with their boxes where they have some."""
+    """The verdict as text, with boxes where it has them."""
     verdict = candidate.verdict
     if not verdict.judged:
-        return NOTHING_FOUND  # why a judge failed is nothing about the picture
+        return NOTHING_FOUND  # a failed verdict says nothing about the picture
     faults = [located(fault, verdict.evidence) for fault in verdict.unmet]
     parts = ("; ".join(faults), verdict.explanation)
     return ". ".join(filter(None, parts)) or NOTHING_FOUND
 
 
 def from_verdict(candidate: Candidate, template: TemplateWriter) -> str:
-    """Edits for what the verdict calls unmet, cut to the template's words."""
+    """Edits for the verdict's unmet requirements, cut to the template's words."""
     return shortened(tidy(template.write(candidate.verdict.unmet)), template.max_words)
 
 
 def joined(edits: Sequence[str], max_words: int) -> str:
-    """The first edits that fit into `max_words`, as sentences; the first one is cut if too long.
+    """As many edits as fit into `max_words`, as sentences; the first is cut if it is too long.
 
-    Numbering is left out, and so are edits without a word, such as the "..." of our question, and
-    "none".
+    A line is an edit. Numbering is removed; repetitions, edits without a word, such as the "..." of
+    our question, and "none" are dropped.
     """
-    text, said = "", [edit for edit in map(_bare, edits) if edit]
+    lines = [_bare(line) for edit in edits for line in edit.splitlines()]
+    text, said = "", list({line.casefold(): line for line in lines if line}.values())
     for edit in said:
         sentence = f"{edit[0].upper()}{edit[1:]}."
         longer = f"{text} {sentence}".strip()
@@ -139,14 +145,14 @@ def joined(edits: Sequence[str], max_words: int) -> str:
 
 
 def _bare(edit: str) -> str:
-    """An edit without numbering and marks at its ends; "" where it says nothing."""
-    bare = _NUMBERING.sub("", tidy(edit), count=1).strip(" .;-*…")
+    """An edit without numbering and surrounding punctuation; "" if nothing is left."""
+    bare = _NUMBERING.sub("", tidy(edit).replace("**", ""), count=1).strip(" .;-*…`")
     says = any(map(str.isalpha, bare)) and not _NO_EDIT.fullmatch(bare)
     return bare if says else ""
 
 
 def earlier_attempts(earlier: Sequence[Candidate]) -> str:
-    """A line about each picture after the first one; "" without earlier pictures."""
+    """A line about each picture after the first; "" without earlier pictures."""
     if not earlier:
         return ""
     lines = []
@@ -160,7 +166,7 @@ def earlier_attempts(earlier: Sequence[Candidate]) -> str:
 
 
 def broken_before(request: Request) -> str:
-    """What earlier corrections of this picture have broken, "" for none."""
+    """What earlier corrections of this picture broke; "" if nothing."""
     if not request.broken:
         return ""
     return (

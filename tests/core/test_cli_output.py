@@ -17,6 +17,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.completion import completion
 from reflectionflow_core.cli.parser import SHELLS, make_parser
 from reflectionflow_core.cli.run import UNJUDGED
+from reflectionflow_core.cli.screen import Screen
 from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT
 from reflectionflow_core.record import Verdict
@@ -175,8 +176,10 @@ def test_a_dry_run_of_whatever_loads_or_asks_does_neither(
 
 def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    device, twice = ("--device", "meta"), ("--verifier", "exact+exact")
-    runs = [["run", "a red circle", "--out", "x", *options] for options in (device, twice)]
+    wrong = "--device meta,--verifier exact+exact,--verifier reward,--gate clip-score:none"
+    wrong += ",--verifier objects,--verifier objects:none,--ask --quiet,--review --quiet"
+    asked = ["run", "a red circle", "--out", "x"]
+    runs = [[*asked, *options.split()] for options in wrong.split(",")]
     for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"], *runs):
         assert main([*asked, "--dry-run"]) == 2
         assert capsys.readouterr().out == ""
@@ -282,7 +285,7 @@ ADVICE = [
     (["judge", "--vlm", "a", "--colour-judge", "c"], "--colour-judge has no effect without"),
     (["judge", "--vlm", "endpoint:a", "--detector", "d"], "--detector has no effect"),
     (["evaluate", "shapes", "--out", "x", "--grid", "2x2"], "--grid has no effect in the study"),
-    (["evaluate", "shapes", "--out", "x", "--known-errors"], "no errors to know"),
+    (["evaluate", "shapes", "--out", "x", "--known-errors"], "makes no errors"),
     (["evaluate", "shapes", "--out", "x", "--json", "y"], "--out and --json FILE are the same."),
     (["evaluate", "shapes"], "There is no file for the results. Give one with --out FILE."),
     (["evaluate", "shapes", "--out", "x", "--grid", "x"], "not a list of WIDTHxDEPTH"),
@@ -387,3 +390,11 @@ def test_programs_settle_their_threads_before_torch_is_imported():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "PASSIVE"]
+
+
+def test_a_terminal_that_draws_no_bars_gets_a_line_a_picture(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which stands for a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    with Screen(2) as screen:
+        screen.advance(1, "best 1", "score 1")
+    assert "picture 1 of 2: score 1" in capsys.readouterr().err

@@ -142,7 +142,7 @@ def test_a_clear_gain_is_called_better_whichever_file_has_it(tmp_path: Path) -> 
 def test_without_a_significant_difference_the_needed_prompts_are_named(tmp_path: Path) -> None:
     overall, *_ = compared(tmp_path, geneval([0, 2, 1, 1] * 5), geneval([1, 1, 1, 1] * 5))
     assert "no significant difference, B minus A is +0.000 [" in overall
-    assert "over 20 prompts, p = 1.000; to show 0.05 takes about" in overall
+    assert "over 20 prompts, p = 1.000; detecting 0.05 needs about" in overall
     same, *_ = compared(tmp_path, geneval([1] * 8), geneval([1] * 8))
     assert same == "overall (mean of tasks): none of 8 pairs differs."
 
@@ -270,10 +270,10 @@ def test_the_command_says_a_sentence_a_row_and_names_what_it_cannot_read(tmp_pat
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 5 and all(line.endswith(".") for line in lines)
     assert main(["compare", files[0], str(tmp_path / "none.json")]) == 2
-    assert "There is no file" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     (tmp_path / "b.json.part").write_text("{}\n{}\n")
     assert main(["compare", files[0], str(tmp_path / "b.json.part")]) == 2
-    assert "is not finished. Give the command that made it once more" in capsys.readouterr().err
+    assert "is not finished. Repeat the command that made it" in capsys.readouterr().err
 
 
 def test_geneval_2_is_compared_in_both_of_its_means(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def command(name: str) -> Any:
 
 VALUES = [
     (("--verifier", "exact:folder"), "The verifier exact loads nothing"),
+    (("--verifier", "objects:folder", "--detector", "d"), "so --detector has no effect."),
     (("--verifier", "2*exact"), "A weight has no effect on a single verifier."),
     (("--gate", "exact"), "--gate and --verifier are the same verifier."),
     (("--stop", "2"), "Scores of this verifier end at 1, so --stop 2 never stops."),

@@ -162,9 +162,9 @@ def test_a_study_is_judged_by_a_judge_by_name() -> None:
     assert actors_of(unknown[0], toy_actors(), seed=3).errors is None
     assert judged_by(arms, "exact", known=False) == arms
     for asked, judge, known, message in (
-        (arms, "exact", True, "no errors to know"),
+        (arms, "exact", True, "makes no errors"),
         (arms, "good", False, "no judge 'good'"),
-        (verifier(StudyPlan()), "noisy:0.1", False, "judges of its own"),
+        (verifier(StudyPlan()), "noisy:0.1", False, "its own judges"),
     ):
         with pytest.raises(InputError, match=message):
             judged_by(asked, judge, known)
@@ -179,7 +179,7 @@ def test_an_evaluation_takes_its_judge_from_the_command_line(
     record = json.loads((tmp_path / "a.json").read_text())
     assert {arm["judge"] for arm in record["arms"]} == {"noisy:1"}
     assert main([*command[:-1], str(tmp_path / "b.json"), "--known-errors"]) == 2
-    assert "no errors to know" in capsys.readouterr().err
+    assert "makes no errors" in capsys.readouterr().err
 
 
 def test_a_judge_is_named_by_its_rates() -> None:

@@ -189,7 +189,7 @@ def test_what_cannot_be_evaluated_is_said_with_what_can():
         study_named("table9")
     with pytest.raises(InputError, match="no strategy named 'magic'"):
         StudyPlan(strategies=("magic",))
-    with pytest.raises(InputError, match="Give numbers that are 1 or more"):
+    with pytest.raises(InputError, match="Give numbers of 1 or more"):
         StudyPlan(budgets=(0, 2))
     with pytest.raises(InputError, match="No strategy is given"):
         StudyPlan(strategies=())
@@ -197,7 +197,7 @@ def test_what_cannot_be_evaluated_is_said_with_what_can():
 
 BAD_REQUESTS = {
     "no family": (["--families", ","], "No family of prompts is given"),
-    "too many prompts": (["--prompts", "100000000"], "Ask for at most 100,000 of each family"),
+    "too many prompts": (["--prompts", "100000000"], "Choose at most 100,000 per family"),
     "no strategy": (["--strategies", ""], "No strategy is given"),
     "a seed below zero": (["--seed", "-2"], "The seed is -2"),
     "the page's name": (["--json", "e.html"], "Choose a name that ends in .json"),
@@ -251,7 +251,7 @@ def test_a_study_in_parts_ends_as_one_that_ran_through(tmp_path, monkeypatch, ca
     parts, pieces = [*asked, str(tmp_path / "parts.json"), "--hours", "1e-9"], []
     while (status := main(parts)) == 3:
         said = capsys.readouterr().err.splitlines()[-1]
-        assert "searches done and kept; give the same command again to go on." in said
+        assert "searches done and kept; give the same command again to continue." in said
         pieces.append(said)
     assert status == 0 and len(pieces) == 17  # of 18 searches
     records = [json.loads((tmp_path / f"{name}.json").read_bytes()) for name in ("whole", "parts")]

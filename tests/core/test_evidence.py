@@ -88,6 +88,11 @@ def test_a_fault_that_is_a_command_already_is_the_edit() -> None:
         ("sign is not readable", "fix this: sign is not readable"),
         ("the table is not wooden", "fix this: the table is not wooden"),
         ("table is not a desk", "turn the table into a desk"),
+        ("The cup is missing.", "add the cup"),
+        ("Missing: a cup", "add a cup"),
+        ("an extra cup", "remove the cup"),
+        ("cups aren't red", "recolor the cups red"),
+        ("the cat is not to the left of the dog", "move the cat left of the dog"),
     ],
 )
 def test_only_a_colour_is_recoloured_and_what_is_not_seen_is_added(unmet: str, edit: str) -> None:

@@ -278,3 +278,10 @@ def test_the_terminal_asks_in_numbers_and_lines_and_resume_asks_again(
     assert "goes on as planned" in capsys.readouterr().err
     assert ask(monkeypatch, "", "--out", out, "--resume", "--no-ask", "--depth", 3) == 0
     assert len(read_recording(out).history.feedback) == 3
+
+
+def test_the_end_of_input_ends_an_answer(tmp_path, monkeypatch):
+    options = (PROMPT, "--out", tmp_path, "--width", 1, "--depth", 1, "--ask")
+    assert ask(monkeypatch, "1: make it blue", *options) == 0
+    first = json.loads((tmp_path / "feedback.jsonl").read_text().splitlines()[0])
+    assert first["reflections"] == {"0": "make it blue"}

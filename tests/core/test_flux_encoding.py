@@ -81,7 +81,7 @@ def test_equal_texts_are_encoded_once(flux: Flux) -> None:
 
 
 def test_a_text_that_is_cut_off_is_reported_in_tokens(flux: Flux) -> None:
-    with pytest.warns(UserWarning, match=r"11 tokens long and T5 takes 8: the last 3 are cut"):
+    with pytest.warns(UserWarning, match=r"11 tokens long, but T5 takes 8: the last 3 are cut"):
         encode_texts(flux, [Text("a", "a red circle " * 3 + "a")], 8)
 
 

@@ -187,7 +187,7 @@ def test_a_file_says_its_mode_and_one_that_says_nothing_is_published(tmp_path: P
     ("header", "message"),
     [
         ({"reflectionflow.tokens": "some"}, "no tokens named 'some'"),
-        ({"reflectionflow.scale": "2"}, "does not know"),
+        ({"reflectionflow.scale": "2"}, "does not support"),
     ],
 )
 def test_a_mode_that_nobody_knows_is_refused(tmp_path: Path, header, message: str) -> None:

@@ -294,4 +294,4 @@ def test_a_search_paints_with_it_and_goes_on_with_no_other(
 def test_the_miniature_takes_none(tmp_path: Path, capsys) -> None:
     asked = ["run", "a red circle", "--out", str(tmp_path / "out"), "--transformer", "any"]
     assert main(asked) == 2
-    assert "the miniature does not take it, or remove --transformer" in capsys.readouterr().err
+    assert "the miniature does not take it), or remove --transformer" in capsys.readouterr().err

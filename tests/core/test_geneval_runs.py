@@ -212,7 +212,7 @@ def test_a_blind_detector_ends_without_a_result(
         (("--generate", "--prompts", "BLANK"), "has no prompts"),
         (("--generate", "--prompts", "LATIN"), "is not UTF-8"),
         (("--images", "/none"), "There is no folder /none"),
-        (("--images", "EMPTY"), "holds no pictures as GenEval lays them out"),
+        (("--images", "EMPTY"), "contains no pictures in GenEval's layout"),
     ],
 )
 def test_bad_options_are_named(

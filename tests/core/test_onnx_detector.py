@@ -154,13 +154,13 @@ def test_what_is_no_detector_is_refused_in_a_sentence(tmp_path: Path) -> None:
         load_onnx(tmp_path / "none.onnx")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    with pytest.raises(InputError, match="no ONNX model that onnxruntime can read"):
+    with pytest.raises(InputError, match="not an ONNX model that onnxruntime can read"):
         load_onnx(broken)
     strange = save_constant(tmp_path / "strange.onnx", o=np.zeros((1, 7, 9)))
     with pytest.raises(InputError, match="outputs are not known"):
         load_onnx(strange)
     strange.with_suffix(".json").write_text('{"layout": "grid"}')
-    with pytest.raises(InputError, match="do not have the layout"):
+    with pytest.raises(InputError, match="do not have the chosen layout"):
         load_onnx(strange).detect([quarters()], ["circle"])
     nan = save_constant(tmp_path / "nan.onnx", o=np.full((1, 20, 7), np.nan))
     nan.with_suffix(".json").write_text('{"layout": "yolo-objectness"}')
@@ -175,7 +175,7 @@ def test_what_is_no_detector_is_refused_in_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"layuot": "grid"}', "layuot"),
         ('{"fit": "stretch"}', "fit"),
         ('{"scale": 0}', "scale"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reflectionflow_core.cli import main
+from reflectionflow_core.starting import ensure_home
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "reflectionflow_core"]
@@ -28,6 +29,15 @@ def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
     assert program.returncode == 0
 
 
+def test_a_search_whose_messages_nobody_reads_is_not_done(tmp_path: Path) -> None:
+    def leaves(*_: object) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "a red circle", "--out", str(tmp_path / "out")], build_actors=leaves)
+    assert ended.value.code == 141
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 @pytest.mark.parametrize("options", [("--help",), ("completion", "bash")], ids=" ".join)
 def test_a_full_device_is_a_sentence(options: tuple[str, ...]) -> None:
@@ -39,6 +49,16 @@ def test_a_full_device_is_a_sentence(options: tuple[str, ...]) -> None:
         "reflectionflow: The output cannot be written: no space left on the device. "
         "Free some space.\n"
     )
+
+
+def test_a_user_without_a_home_has_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("HOME", "before")
+    monkeypatch.setattr(Path, "home", unknown)
+    ensure_home()
+    assert os.environ["HOME"] == os.sep
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes an output")

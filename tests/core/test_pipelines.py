@@ -306,7 +306,7 @@ def test_a_part_that_this_transformers_does_not_know_asks_for_a_newer_one(folder
 
 def test_a_text_beyond_the_tokenizers_limit_is_cut_aloud(folder_of) -> None:
     painter = generator_in(folder_of("sdxl"))
-    with pytest.warns(UserWarning, match=r"tokens long and StableDiffusionXLPipeline takes 77"):
+    with pytest.warns(UserWarning, match=r"tokens long, but StableDiffusionXLPipeline takes 77"):
         painter.paint(drafts(["red " * 50], [1]))
 
 

@@ -115,7 +115,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def test_a_ray_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match=r"There is no Ray at 127\.0\.0\.1:9"):
+    with pytest.raises(InputError, match=r"No Ray cluster at 127\.0\.0\.1:9"):
         list(run_all(range(2), choosy, WorkerPool(1, "127.0.0.1:9")))
 
 

@@ -183,7 +183,9 @@ def test_what_a_server_lacks_is_found_and_it_still_sees(
     found = found_with(script)
     assert found.sees and not objection(found)
     for name, value in expected.items():
-        assert getattr(found, name) == (pytest.approx(value) if name == "sure" else value), name
+        assert getattr(found, name) == (
+            pytest.approx(value, abs=1e-3) if name == "sure" else value
+        ), name
     assert found.calls <= 16
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +75,21 @@ def test_what_is_known_of_the_judge_is_said_and_stands_on_the_page(
 def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     (folder / "phone.HEIC").write_bytes(b"nothing")
-    (folder / "moved.png").symlink_to(folder / "gone.png")
     assert main(["rank", str(folder), "a red circle"]) == 0
     captured = capsys.readouterr()
     assert "broken.png is left out: it" in captured.err
     assert "phone.HEIC is left out: it is not PNG, JPEG" in captured.err
-    assert "moved.png is left out: it cannot be read (No such file" in captured.err
     assert "broken" not in captured.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither")
+def test_a_link_that_leads_nowhere_is_named_and_a_name_steers_no_terminal(folder, capsys) -> None:
+    (folder / "moved.png").symlink_to(folder / "gone.png")
+    (folder / "\x1b[2Jgreen.png").write_bytes(b"nothing")
+    assert main(["rank", str(folder), "a red circle"]) == 0
+    said = capsys.readouterr().err
+    assert "moved.png is left out: it cannot be read (No such file" in said
+    assert "\ufffd[2Jgreen.png is left out" in said and "\x1b" not in said
 
 
 @pytest.mark.parametrize(

@@ -166,11 +166,11 @@ def test_positions_that_rules_cannot_hold_and_other_colours_are_asked() -> None:
 @pytest.mark.parametrize(
     ("prompt", "match"),
     [
-        ("a circle and a zeppelin", "'zeppelin' is not among what this detector knows"),
+        ("a circle and a zeppelin", "does not know 'zeppelin'"),
         ("a circle on a roof", "Write it plainly .*add the judge checklist"),
-        ('a red sign that says "OPEN"', "'sign' is not among"),
-        ('a sign that says "ОТКРЫТО"', "letters that the verifier text cannot read"),
-        ("a circle left of a zeppelin", "'zeppelin' is not among"),
+        ('a red sign that says "OPEN"', "does not know 'sign'"),
+        ('a sign that says "ОТКРЫТО"', "letters or signs that the verifier text cannot read"),
+        ("a circle left of a zeppelin", "does not know 'zeppelin'"),
         ('a sign that says "--"', "no letters or digits"),
         ('a sign that says "OPEN', "never closed"),
     ],
@@ -265,7 +265,7 @@ def test_boxes_of_the_models_faults_come_with_it() -> None:
 
 
 def test_one_judge_alone_shares_nothing() -> None:
-    with pytest.raises(InputError, match="two judges at least"):
+    with pytest.raises(InputError, match="at least two judges"):
         RoutedVerifier(verifier())
 
 

@@ -210,7 +210,7 @@ def test_a_shortlist_that_saves_nothing_or_starves_chains_is_refused(settings, m
         (ActorChoice(screen="exact+noisy"), "screen exact.noisy is several verifiers. Give one"),
         (ActorChoice(screen="gone"), "no verifier named 'gone'"),
         (ActorChoice(shortlist=3), "shortlist has no effect without --screen. Give a screen"),
-        (ActorChoice(screen="exact", shortlist=0), "shortlist has 0 pictures. Give a number from"),
+        (ActorChoice(screen="exact", shortlist=0), "shortlist is 0. Give a number of 1 or more"),
         (ActorChoice(screen="clip-score"), "clip-score needs a CLIP"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_verifier_whose_scores_have_no_lower_end_is_refused_behind_a_screen(tm
     from core.tiny_judges import save_clip
 
     folder = save_clip(tmp_path / "clip")
-    with pytest.raises(InputError, match=r"have no lower end.*Choose checklist"):
+    with pytest.raises(InputError, match=r"have no lower limit.*Choose checklist"):
         build_verifier(ActorChoice(verifier=f"clip-score:{folder}", screen="exact", device="cpu"))
     behind = ActorChoice(screen=f"clip-score:{folder}", device="cpu", shortlist=3)
     verifier = build_verifier(behind)

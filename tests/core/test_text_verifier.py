@@ -101,6 +101,9 @@ def test_quotation_marks_of_every_form_hold_a_text(marks: str) -> None:
         ("ein Schild mit „Bäckerei“", ["Bäckerei"]),
         ("a sign with ''TWO MARKS''", ["TWO MARKS"]),
         ('“say ‘HI’ now”', ["say ‘HI’ now"]),
+        ("a banner with 'Ladies' Night' and the dogs' house", ["Ladies' Night"]),
+        ("a sign 'Sales' and a sign 'Quiet'", ["Sales", "Quiet"]),
+        ("a 15” laptop that shows “HELLO”", ["HELLO"]),
     ],
 )  # fmt: skip
 def test_apostrophes_and_inches_are_no_quotation_marks(prompt: str, texts: list[str]) -> None:
@@ -118,6 +121,12 @@ def test_apostrophes_and_inches_are_no_quotation_marks(prompt: str, texts: list[
         ("ein Plakat ohne Text", True),
         ("une affiche sans texte", True),
         ("没有文字的海报", True),
+        ("ein Plakat ohne jeden Schriftzug", True),
+        ("senza nessun testo", True),
+        ("вывеска без каких-либо надписей", True),
+        ("en skylt utan text", True),
+        ("文字のないポスター", True),
+        ("not a single word", True),
         ("a wall without texture", False),
         ("a sign with no notext", False),
         ('a sign that says "NO TEXT"', False),
@@ -135,6 +144,9 @@ def test_words_around_a_text_say_where_it_stands_how_often_and_whether_it_is_ban
     assert (mugs.surface, mugs.copies, mugs.banned) == ("mug", True, False)
     assert (shirt.surface, shirt.copies) == ("shirt", False)
     assert banned.banned and not last.banned
+    longer, but = text_wishes('It no longer says "OPEN", says anything but "SALE"').texts
+    assert longer.banned and but.banned
+    assert text_wishes('a wall with "STOP" painted twice').texts[0].copies
 
 
 @pytest.mark.parametrize(
@@ -143,7 +155,8 @@ def test_words_around_a_text_say_where_it_stands_how_often_and_whether_it_is_ban
         ("a cat", "no words in quotation marks"),
         ('a sign that says "OPEN', "before 'OPEN' in the prompt is never closed"),
         ('a sign that says "..."', "no letters or digits"),
-        ('a sign that says "Привет"', "cannot read: П р и в е т. It knows Latin"),
+        ('a sign that says "Привет"', "cannot read: П р и в е т. It reads Latin"),
+        ('a sign that says "I ♥ NY"', "cannot read: ♥. It reads Latin"),
     ],
 )
 def test_a_prompt_that_cannot_be_judged_is_refused_before_any_picture(

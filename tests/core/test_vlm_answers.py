@@ -183,6 +183,8 @@ def test_texts_keep_their_words_whatever_slips_stand_around_them(written: str, m
         '{"id": "a", "score": "9/10"}',
         '{"id": "a", "score": "0.5/10"}',
         '{"id": "a", "score": "about a half"}',
+        '{"id": "a", "score": "1,000"}',
+        f"<scratchpad>Perhaps {DRAFT}",
         '{"id": "a", "score": 0.5, "words": ["red", "bl',
         "{'id': 'a', 'score': 0.5, 'words': ['red'",
         '{"id": "a" "score": 0.5}',
@@ -205,14 +207,14 @@ def test_no_text_takes_long_to_read(part: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "holds no JSON object"),
-        ("我看到一个红色的圆圈。", "holds no JSON object"),
-        ("{" * 100_000, "holds no JSON object"),
-        ('{"id":' * 5000, "holds no JSON object"),
-        (TEXT[:-5], "holds no JSON object"),
-        ('{"id": "a", "score": NaN}', "holds no JSON object"),
-        ('{"id": "a", "score": -Infinity}', "holds no JSON object"),
-        ('{"id": "a", "score": 1e999}', "holds no JSON object"),
+        ("", "contains no JSON object"),
+        ("我看到一个红色的圆圈。", "contains no JSON object"),
+        ("{" * 100_000, "contains no JSON object"),
+        ('{"id":' * 5000, "contains no JSON object"),
+        (TEXT[:-5], "contains no JSON object"),
+        ('{"id": "a", "score": NaN}', "contains no JSON object"),
+        ('{"id": "a", "score": -Infinity}', "contains no JSON object"),
+        ('{"id": "a", "score": 1e999}', "contains no JSON object"),
         ('{"id": "a"}', "score: Field required"),
         ('{"id": "a", "score": null}', "score: Input should be a valid number"),
         ('{"id": "a", "score": 7}', "score: Input should be less than or equal to 1"),
@@ -298,7 +300,7 @@ def test_only_what_could_not_be_read_is_asked_again_with_the_mistake_shown() -> 
     vlm = Scripted([TEXT, "no idea", down, '{"id": "d"}'], [TEXT, "still none"])
     answers = ask(vlm, [Question(f"question {i}", system="be brief") for i in range(4)], Note)
     assert answers[:3] == [GOOD, GOOD, down]
-    assert answers[3] == Failure("The model's answer holds no JSON object.")
+    assert answers[3] == Failure("The model's answer contains no JSON object.")
     first, second = vlm.asked
     assert all(question.schema == Note.model_json_schema() for question in (*first, *second))
     assert [question.text.splitlines()[0] for question in second] == ["question 1", "question 3"]

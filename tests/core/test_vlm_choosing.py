@@ -112,7 +112,7 @@ def likely(script: Script, answers: tuple[str, ...] = ("yes",)) -> tuple[float, 
 def test_likelihoods_are_among_all_that_could_be_said() -> None:
     tops = {"Yes": math.log(0.5), " yes": math.log(0.1), "No": math.log(0.3)}
     assert likely([says("Yes", tops=tops)]) == pytest.approx((0.6,))
-    assert likely([says("No", tops=tops)], ("maybe",)) == (0.0,)
+    assert likely([says("Yes", tops=tops)], ("maybe",)) == (0.0,)
 
 
 def test_samples_are_no_likelihoods() -> None:
@@ -158,6 +158,39 @@ def test_a_choice_is_weighed_where_it_is_said() -> None:
 def test_a_word_of_another_language_counts_with_its_own_probability() -> None:
     tops = {"是": math.log(0.9), "否": math.log(0.05), "yes": -11.0}
     assert chosen([says("是", tops=tops)]) == pytest.approx((0.9 / 0.95, 0.05 / 0.95), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "odds"),
+    [
+        # The rivals of a word's first part say nothing of the word itself.
+        ("Nein", [("Ne", -0.1, [("Ne", -0.1), ("Ja", -2.5)]), ("in", -0.1, [])], (0.083, 0.917)),
+        # A list of the likeliest tokens that ends before the other choice leaves it a share.
+        ("No", [("No", -0.2, [])], (0.181, 0.819)),
+        ("Yes", [("Yes", -0.6, [("Yes", -0.6), ("It", -1.2), ("A", -4.6)])], (0.982, 0.018)),
+        # Tokens of a thought that stands elsewhere, and of a control token.
+        ("No", [("Yes", -0.1, [("No", -2.5)]), (" so", -0.1, []), ("No", -0.1, [("Yes", -2.5)])],
+         (0.083, 0.917)),
+        ("Yes", [("<s>", 0.0, []), ("Yes", -0.1, [("No", -2.5)])], (0.917, 0.083)),
+        # None of the answer's own: samples decide.
+        ("No", [("Okay", -0.1, [("Okay", -0.1), ("Yes", -2.5)])], (0.2, 0.8)),
+        ("Yes", [("Yes", None, [("No", -1.0)])], (0.8, 0.2)),
+    ],
+)  # fmt: skip
+def test_only_probabilities_of_the_answer_itself_are_weighed(
+    text: str, steps: list[tuple[str, float | None, list[tuple[str, float]]]], odds: tuple[float]
+) -> None:
+    tokens: list[dict[str, object]] = [
+        {"token": token, "logprob": own, "top_logprobs": [_top(*top) for top in tops]}
+        for token, own, tops in steps
+    ]
+    assert chosen([_completion(text, tokens)]) == pytest.approx(odds, abs=1e-3)
+    if odds in ((0.2, 0.8), (0.8, 0.2)):
+        assert "gives no probabilities" in str(likely([_completion(text, tokens)]))
+
+
+def _top(token: str, logprob: float) -> dict[str, object]:
+    return {"token": token, "logprob": logprob}
 
 
 def _tops(yes: float, no: float) -> list[dict[str, object]]:

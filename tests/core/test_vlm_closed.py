@@ -44,9 +44,32 @@ def test_yes_and_no_are_known_in_other_languages(words: list[str], index: int) -
         ("Si, hay una taza.", 0),
         ("Si bien hay una taza, no es roja.", None),
         ("Y hay una taza roja.", None),
+        ("Не уверен.", None),
         ("<think>The sign must say İSTANBUL.\nyes</think>no", 1),
         ("<think>İ\nyes", None),
         ("<unused94>thought\nIs it there?\nyes<unused95>no", 1),
+        ("The cup is blue. No.", 1),
+        ("I look at it.\nNo, it is blue.", 1),
+        ("So, yes.", 0),
+        ("**Verdict:** No", 1),
+        ('{"result": "no"}', 1),
+        ("The answer should be 'no'.", 1),
+        ("\u200bNo", 1),
+        ("Nej.", 1),
+        ("아닙니다.", 1),
+        ("I see a red cup.\nNo people are visible.", None),
+        ('The sign reads: "No"', None),
+        ("yes, no", None),
+        ("Yes, but no", None),
+        ("No. Yes.", None),
+        ("Yes. Wait, actually no.", None),
+        ("Yes\n\nIs it blue?\nNo", None),
+        ('{"no": 0.1, "yes": 0.9}', None),
+        ('{"yes": false}', None),
+        ("Yes: 10%, No: 90%", None),
+        ("N/A", None),
+        ("No issues. The picture shows it all.", None),
+        ("Yes, no cup is missing.", 0),
         ("Yes or no", None),
         ("yes/no", None),
         ("Yes and No.", None),
@@ -144,6 +167,6 @@ def test_a_prompt_that_opens_a_thought_is_known() -> None:
 
 @pytest.mark.parametrize("part", ["<think>", "</think>", "<|channel|>a", "answer is ", "** ", "["])
 def test_long_texts_of_marks_are_read_in_a_moment(part: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     said_choice(part * 40_000, YES_NO)
-    assert time.monotonic() - began < 3
+    assert time.thread_time() - began < 3

@@ -33,7 +33,7 @@ from reflectionflow_core.writers.two_lists import TwoListsWriter
 from reflectionflow_core.writers.vlm import VlmWriter
 
 LOADING = Failure("The endpoint mine answered 503; try again later.", temporary=True)
-BABBLE = Failure("The model's answer holds no JSON object.")
+BABBLE = Failure("The model's answer contains no JSON object.")
 PICTURES = [Image.new("RGB", (8, 8), (i, i, i)) for i in (10, 200)]
 LIST = json.dumps(
     {

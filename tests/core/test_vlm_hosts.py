@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fakes import Watcher
 from PIL import Image
 from pydantic import BaseModel
 from vlm_asking import FAST, KEY, endpoint_of
@@ -21,6 +22,7 @@ from vlm_hosts import (
 )
 from vlm_server import MODEL, Asked, Reply, VlmServer, refuses, says
 
+from reflectionflow_core.vlm import sending
 from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question
@@ -236,6 +238,33 @@ ERRORS = {
         'answered 429 (too many requests) 3 times and said "The GPU is busy."',
         3,
     ),
+    "a key, without a status": (
+        Reply(b'{"base_resp": {"status_code": 1004, "status_msg": "login fail: no secret key"}}'),
+        'answered with an error and said "login fail: no secret key"; check the api_key',
+        1,
+    ),
+    "a list of errors": (
+        Reply(b'{"success": false, "errors": [{"message": "Invalid model: toy"}]}', 400),
+        'answered 400 (bad request) and said "Invalid model: toy"; check the base_url',
+        1,
+    ),
+    "an empty account": (
+        refuses(403, "Sorry, your account balance is insufficient"),
+        'answered 403 (forbidden) and said "Sorry, your account balance is insufficient"; add',
+        1,
+    ),
+    "a provider's words as an object": (
+        provider(502, raw={"error": {"message": "too busy"}}),
+        'answered 502 (bad gateway) 3 times and said "Provider returned error: too busy"',
+        3,
+    ),
+    "slow": (refuses(408), "answered 408 (request timeout) 3 times; try again later.", 3),
+    "blind, by its number of pictures": (
+        refuses(400, "At most 0 image(s) may be provided in one prompt."),
+        'answered 400 (bad request) and said "At most 0 image(s) may be provided in one prompt."; '
+        "choose a model that sees pictures",
+        1,
+    ),
     "under other names": (
         Reply(b'{"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}'),
         'answered with an error and said "insufficient balance"; add credit',
@@ -318,6 +347,25 @@ def test_the_delay_that_a_body_asks_for_is_kept(body: bytes, status: int) -> Non
     with VlmServer([Reply(body, status), says("yes")]) as server:
         assert endpoint_of(server, replace(FAST, longest_pause=5)).chat([CUP]) == ["yes"]
     assert time.monotonic() - began >= 0.4
+
+
+def test_a_wait_is_said_once_for_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "SILENT_SECONDS", 0.0)
+    replies = [*[refuses(503, "Loading model")] * 2, *[refuses(429, KEY)] * 2, says("yes")]
+    watch = Watcher()
+    with VlmServer(replies) as server:
+        assert endpoint_of(server).chat([CUP, CUP], watch) == ["yes", "yes"]
+    assert watch.said == [
+        "The endpoint mine loads its model and is waited for, at most 120 seconds.",
+        "The endpoint mine answered 429 (too many requests); it is asked again in 0 seconds.",
+    ]
+
+
+@pytest.mark.parametrize("finish", ["MAX_TOKENS", "model_length"])
+def test_an_answer_that_was_cut_is_known_by_every_hosts_word(finish: str) -> None:
+    with VlmServer([completion({"content": ""}, finish), says("yes")]) as server:
+        assert endpoint_of(server).chat([CUP]) == ["yes"]
+    assert room(server.asked[1]) > 600
 
 
 def test_a_server_that_loads_its_model_is_waited_for_and_loses_no_try() -> None:

@@ -137,9 +137,11 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(key: str) -> None
     assert key not in str(refused.value)
 
 
-def test_white_space_around_a_key_is_taken_off(tmp_path: Path) -> None:
-    folder = written(tmp_path, base_url=URL, api_key=f"{KEY}\n")
-    assert find_profile("mine", folder, {}).api_key == KEY
+@pytest.mark.parametrize("around", ["{}\n", '"{}"', "'{}' ", "\ufeff{}", "Bearer {}"])
+def test_what_is_copied_along_with_a_key_is_taken_off(tmp_path: Path, around: str) -> None:
+    folder = written(tmp_path, base_url=f'"{URL}"', api_key=around.format(KEY))
+    found = find_profile("mine", folder, {"REFLECTIONFLOW_MINE_MODEL": '"m"'})
+    assert (found.api_key, found.base_url, found.model) == (KEY, URL, "m")
 
 
 def test_values_that_are_no_texts_are_refused(tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, str]) -> Non
 
 
 def test_certificates_that_are_not_there_are_named() -> None:
-    with pytest.raises(InputError, match="names a ca_file that is not there"):
+    with pytest.raises(InputError, match="names a ca_file that does not exist"):
         Profile("mine", HERE, "", ca_file="/nowhere/ca.pem")
 
 
@@ -234,7 +236,9 @@ def test_a_bad_neighbour_does_no_harm(tmp_path: Path, neighbour: object) -> None
         find_profile("other", tmp_path, {})
 
 
-@pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/", " "])
+@pytest.mark.parametrize(
+    "end", ["", "/", "/chat/completions", "/chat/completions/", " ", "/responses", "/models/"]
+)
 def test_a_pasted_full_address_is_the_same_server(end: str) -> None:
     assert Profile("mine", f"{HERE}{end}", "").base_url == HERE
 

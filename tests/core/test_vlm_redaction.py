@@ -100,6 +100,12 @@ def test_headers_that_may_hold_keys_are_secrets_and_other_words_stay(
     assert value not in repr(profile)
 
 
+def test_keys_among_the_fields_of_a_request_are_secrets() -> None:
+    extra = {"provider": {"api_key": KEY}, "model_name": "toy", "max_tokens": 5}
+    profile = Profile("mine", "http://127.0.0.1/v1", "", "toy", extra=extra)
+    assert Endpoint(profile).redaction.of(f"no {KEY} for a toy") == f"no {HIDDEN} for a toy"
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [

@@ -67,7 +67,7 @@ def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("nothing")
     profile = Profile("mine", "https://127.0.0.1:1/v1", KEY, MODEL, ca_file=str(file))
-    with pytest.raises(InputError, match="ca_file of profile 'mine' holds no certificates"):
+    with pytest.raises(InputError, match="ca_file of profile 'mine' contains no certificates"):
         Endpoint(profile, FAST).chat([WHAT])
 
 

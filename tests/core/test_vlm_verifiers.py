@@ -170,6 +170,29 @@ def test_a_repeated_or_endless_checklist_counts_nothing_twice() -> None:
     assert verifier.calls == 1
 
 
+def test_what_is_denied_is_not_asked_for_the_wrong_way_round() -> None:
+    items = [{"statement": "no dogs", "question": "Are there dogs?", "fault": "extra dog"}]
+    items += [{"statement": "no cats", "question": "Is it free of cats?"}, ITEMS[1]]
+    vlm = ScriptedVlm(lambda _: json.dumps({"requirements": items}), lambda _: (1.0, 0.0))
+    assert ChecklistVerifier(vlm).verify("no dogs", pictures(1))[0].passed
+    asked = " ".join(question.text for question in vlm.asked[1:])
+    assert "show this: no dogs?" in asked and "Are there dogs?" not in asked
+    assert "Is it free of cats?" in asked and "Is there a plate?" in asked
+
+
+def test_an_echo_of_the_form_is_no_requirement_and_no_fault() -> None:
+    echo = {"statement": "...", "question": "...", "fault": "..."}
+    nameless = {**ITEMS[1], "fault": "N/A"}
+    texts = [json.dumps({"requirements": items}) for items in ([echo], [echo, nameless])]
+    whole, plate = (
+        ChecklistVerifier(ScriptedVlm(lambda _, text=text: text, lambda _: (0.1, 0.9)))
+        .verify(PROMPT, pictures(1))[0]
+        .unmet
+        for text in texts
+    )
+    assert whole == (f"not as asked: {PROMPT}",) and plate == ("not as asked: a plate",)
+
+
 def marks(mark: object, kind: str = "single object", overall: object = None) -> str:
     given = {name: {"reason": f"{name} so so", "mark": mark} for name in KINDS[kind]}
     last = mark if overall is None else overall

@@ -99,6 +99,8 @@ def test_a_failure_leaves_the_verdicts_own_words(name: str) -> None:
     [
         (["1. add a cup", "2) dim the lamp"], "Add a cup. Dim the lamp."),
         (["* **add a cup**", "...", "- 2 plates on the left"], "Add a cup. 2 plates on the left."),
+        (["(1) **Add** a cup", "Edit 2: dim the lamp", "add a cup."], "Add a cup. Dim the lamp."),
+        (["add a cup\nNo further edits needed", "I'm sorry, I can't see it"], "Add a cup."),
         (["", "a b c d e f g h i"], "a b c d e f g h"),
     ],
 )

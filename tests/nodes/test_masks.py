@@ -68,6 +68,7 @@ def test_a_soft_mask_stays_as_soft_as_it_is() -> None:
         (torch.zeros(1, 40, 56), "The mask is empty"),
         (torch.full((1, 40, 56), float("nan")), "The mask is empty"),
         (torch.ones(2, 40, 56), r"and this one has \(2, 40, 56\)"),
+        (torch.ones(1, 0, 0), r"and this one has \(1, 0, 0\)"),
         (torch.ones(1, 40, 56, 3), r"and this one has \(1, 40, 56, 3\)"),
     ],
 )
@@ -92,7 +93,16 @@ def test_boxes_of_a_detector_become_a_mask_whatever_they_are_packed_in() -> None
 
 
 @pytest.mark.parametrize(
-    "boxes", [[], [[]], {"x": 99, "y": 0, "width": 5, "height": 5}, "dog", [3]]
+    "boxes",
+    [
+        [],
+        [[]],
+        {"x": 99, "y": 0, "width": 5, "height": 5},
+        {"x": float("nan"), "y": 0, "width": 5, "height": 5},
+        {"x": 0, "y": 0, "width": float("inf"), "height": 5},
+        "dog",
+        [3],
+    ],
 )
 def test_boxes_that_say_nothing_are_refused(boxes: object) -> None:
     with pytest.raises(error("InputError"), match="bounding box"):

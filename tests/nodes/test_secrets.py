@@ -50,10 +50,11 @@ def gossip(asked: Asked) -> Reply:
     """A server that tells everyone the key, in its errors and in what it has its model say."""
     if not asked.pictures:  # whether a rewritten prompt still says the same
         return says("yes", tops={"yes": -0.2, "no": -2.0})
-    if "Answer yes or no" in asked.text and asked.number % 2:
-        return echoed(asked, 401)
+    if "Answer yes or no" in asked.text:
+        fails = asked.number % 2
+        return echoed(asked, 401) if fails else says("no", tops={"yes": -2.0, "no": -0.2})
     answer = {"edits": [f"add {asked.key}"], "prompt": f"a red circle, {asked.key}"}
-    return says(json.dumps(answer), tops={"yes": -2.0, "no": -0.2})
+    return says(json.dumps(answer))
 
 
 def gossiped(name: str) -> Graph:

@@ -60,19 +60,15 @@ def small_qwen() -> Any:
     return clip
 
 
-def choices_of(vlm: ComfyVlm, question: Question) -> tuple[str, str]:
-    """Two tokens that this model may begin with; a random one does not think of yes or no."""
-    words = likely_words(vlm, question)
-    first = words[0]
-    return first, next(w for w in words[1:] if w.casefold()[0] != first.casefold()[0])
-
-
-def likely_words(vlm: ComfyVlm, question: Question) -> list[str]:
-    """What the model may begin its answer with, behind white space, the likeliest first."""
-    with logits_of(vlm.clip) as seen:
-        ids = vlm._generated(question, 4, do_sample=False)
-    begins = next((i for i, token in enumerate(ids) if vlm._said([token])), 0)
-    return [word for word, _ in vlm._likeliest(seen[begins]) if word.isalpha()]
+def make_yes_and_no_likely(clip: Any, question: Question) -> None:
+    """Noise says neither; both now lie near the word that it begins its answer with."""
+    first = ComfyVlm(clip)._generated(question, 1, do_sample=False)[0]
+    encode = clip.tokenizer.small.tokenizer
+    words = clip.cond_stage_model.small.transformer.model.embed_tokens.weight
+    with torch.no_grad():
+        for word, scale in ((" yes", 2.0), (" no", 1.8)):
+            (token,) = encode(word)["input_ids"]
+            words[token] = scale * words[first]
 
 
 def findings() -> dict[str, Any]:
@@ -82,8 +78,8 @@ def findings() -> dict[str, Any]:
     asked = [Question("What is it?", (picture,), max_tokens=6) for picture in (RED, BLUE)]
     texts, again = vlm.chat(asked), vlm.chat(asked[::-1])[::-1]
     before = vlm.usage.calls
-    choices = choices_of(vlm, asked[0])
-    odds = vlm.choose(asked, choices)
+    make_yes_and_no_likely(clip, asked[0])
+    odds = vlm.choose(asked, ("yes", "no"))
     with logits_of(clip) as seen:
         clip.generate(tokens_of(clip, asked[0]), max_length=1, do_sample=False)
     with_pair = vlm.chat([Question("Which?", (RED, BLUE), max_tokens=4)])

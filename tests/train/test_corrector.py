@@ -234,7 +234,7 @@ def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path, caps
     flux.t5 = flux.clip = None
     train(chosen, Overrides(flux=flux))
     assert len(curve(tmp_path / "out")) == 10
-    assert "train.latents made them with shuffled=true alone=true" in capsys.readouterr().err
+    assert "Run train.latents with shuffled=true alone=true" in capsys.readouterr().err
 
 
 def test_samples_that_are_seen_often_are_encoded_first(flux, tmp_path: Path, monkeypatch) -> None:
@@ -317,7 +317,7 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(flux, data, tmp_path: 
 
 
 def test_a_sample_that_is_left_out_must_be_there(flux, data, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave_out names nobody, which is no sample"):
+    with pytest.raises(InputError, match="leave_out names nobody, but there is no such sample"):
         train(settings(tmp_path / "out", data, leave_out=["nobody"]), Overrides(flux=flux))
 
 

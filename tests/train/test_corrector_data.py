@@ -177,7 +177,7 @@ def test_siblings_leave_the_shares_and_every_samples_chance_as_they_are(siblings
 
 
 def test_nothing_to_train_on_is_refused() -> None:
-    with pytest.raises(InputError, match="no sample to train on"):
+    with pytest.raises(InputError, match="no samples to train on"):
         Sampler(LABELS[:2], Mixture(), without=[0, 1])
     with pytest.raises(InputError, match="siblings=2 has no effect"):
         Sampler(LABELS[:2], Mixture(), siblings=2)
@@ -277,7 +277,7 @@ def test_shards_that_break_off_keep_their_whole_samples(tmp_path: Path) -> None:
     found = triplets_in(broken)
     assert 4 <= len(found) <= 6
     assert all(found[i].key == f"noise-{i}" for i in range(len(found)))
-    assert found.skipped["shard broken off"] == 3
+    assert found.skipped["shard truncated"] == 3
 
 
 def test_data_that_is_all_broken_ends_the_training(flux, tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_encoding_resumes_where_it_stopped_and_leaves_no_half_part(
     monkeypatch.setattr(files, "write_all", write_all)
     before = {file.name: file.stat().st_mtime_ns for file in out.glob("part-*")}
     assert 0 < len(before) < 3
-    with pytest.raises(InputError, match=r"not finished: \d of 3 parts"):
+    with pytest.raises(InputError, match=r"incomplete: \d of 3 parts"):
         Encoded(out, settings(tmp_path, data), flux)
     encode(latents_settings(out, data), flux)
     assert all((out / name).stat().st_mtime_ns == time for name, time in before.items())
@@ -372,7 +372,7 @@ def test_broken_samples_are_left_out_of_the_encoded(flux, tmp_path: Path) -> Non
 
 def test_latents_that_do_not_fit_are_refused(flux, tmp_path: Path) -> None:
     data, out = shards(tmp_path / "data", 2), tmp_path / "latents"
-    with pytest.raises(InputError, match="There are no latents"):
+    with pytest.raises(InputError, match="No latents found"):
         Encoded(out, settings(tmp_path, data), flux)
     encode(latents_settings(out, data), flux)
     with pytest.raises(InputError, match="made with condition_size=32, and the training says 64"):

@@ -359,7 +359,7 @@ def test_wrong_settings_and_wrong_inputs_end_in_a_sentence(tmp_path: Path) -> No
 def test_the_full_sized_configuration_runs_dry_where_none_of_its_files_is() -> None:
     done = command("--config", str(CONFIGS / "data-flux.yaml"), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "sets/prompts/general.jsonl is not here; the dry run does without it." in done.stdout
+    assert "sets/prompts/general.jsonl does not exist; the dry run skips it." in done.stdout
     assert "OmniEdit" in done.stdout and "nothing was kept" in done.stdout
 
 

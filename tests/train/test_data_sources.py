@@ -214,7 +214,7 @@ def test_real_pictures_are_judged_by_a_detector_and_a_reader_of_colours(tmp_path
     assert all(v.passed or v.unmet == ("bench is not red",) for v in sure)
     strict = build_judge(rule.model_copy(update={"confidence": 1.0}), "cpu")(item, images)
     assert [v.unmet for v in strict] == [("missing a red bench",)] * 2
-    with pytest.raises(InputError, match="no judge 'dice'"):
+    with pytest.raises(InputError, match=r"Unknown rule\.judge: 'dice'"):
         build_judge(Rule(judge="dice"), None)
 
 
@@ -428,7 +428,7 @@ def test_shards_are_a_set_too_and_what_is_torn_off_is_counted(tmp_path: Path) ->
     shard.write_bytes(shard.read_bytes()[:14_000])
     settings = DataSettings(editing=Editing(pairs=9, sets=[f"shards:{tmp_path}"]))
     source = editing_source(settings, NOTHING)
-    assert source.rejects == {"shard broken off": 1}
+    assert source.rejects == {"shard truncated": 1}
     done = source.stages[0].build()(Slice(0, 0, tuple(source.items)))
     assert 0 < len(done.pairs) < 4
     assert (done.pairs[0].prompt, done.pairs[0].reflection) == ("prompt 0", "edit 0")
@@ -578,10 +578,10 @@ def test_of_two_words_about_a_picture_the_later_one_counts(said, left) -> None:
 
 
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no runs"):
+    with pytest.raises(InputError, match="No runs"):
         found = Histories(runs=f"{tmp_path}/*", consent=True)
         histories_source(DataSettings(histories=found), NOTHING)
-    with pytest.raises(InputError, match=r"histories.consent=true if they agree"):
+    with pytest.raises(InputError, match=r"histories.consent=true if these people"):
         histories_source(DataSettings(histories=Histories(runs=f"{tmp_path}/*")), NOTHING)
 
 

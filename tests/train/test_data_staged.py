@@ -140,8 +140,8 @@ def test_a_writer_learns_them_with_and_without_pictures(folder: Path, tmp_path: 
 def test_the_card_says_who_answered_and_triplets_go_elsewhere(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["subsets"] == {"chats": len(told(folder))} and manifest["triplets"] == 0
-    assert "who answered: rules" in (folder / "README.md").read_text()
+    assert "source of the answers: rules" in (folder / "README.md").read_text()
     assert not (folder / "writer.jsonl").exists()
     both = DataSettings.model_validate({"staged": {"prompts": 1}, "rule": {"prompts": 1}})
-    with pytest.raises(InputError, match="folders of their own"):
+    with pytest.raises(InputError, match="need a separate run"):
         sources_of(both)

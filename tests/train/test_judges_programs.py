@@ -46,7 +46,7 @@ def test_a_missing_gpu_is_refused(name, capsys, tmp_path, monkeypatch) -> None:
     with pytest.raises(SystemExit) as ended:
         run(name, "device=cuda")
     assert ended.value.code == 2
-    assert "There is no CUDA device here. Remove device=cuda" in capsys.readouterr().err
+    assert "There is no CUDA device. Remove device=cuda" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -81,7 +81,10 @@ def test_a_writer_that_does_not_fit_is_refused_with_what_would(capsys) -> None:
     assert "gpu.sharded=true gpu.count=8 (26 GB), or tuning=lora (22 GB)" in said
     with pytest.raises(SystemExit, match="2"):
         run("writer-qwen", "--estimate", "tuning=lora")
-    assert "A LoRA's base is not sharded. Give gpu.sharded=false" in capsys.readouterr().err
+    assert (
+        "The base model of a LoRA cannot be sharded. Give gpu.sharded=false"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_estimate_counts_the_samples_that_are_there(capsys, tmp_path) -> None:
@@ -115,7 +118,7 @@ def test_a_dry_run_takes_the_data_that_are_there(capsys, tmp_path) -> None:
     [
         ("stepz=3", "no setting stepz. The nearest is steps"),
         ("rate=-1", "rate=-1 does not fit"),
-        ("base=somewhere/else", "sizes of somewhere/else are not known"),
+        ("base=somewhere/else", "size of somewhere/else is unknown"),
     ],
 )
 def test_wrong_settings_are_refused_with_a_sentence(name, setting, message, capsys) -> None:

@@ -70,7 +70,7 @@ def test_data_of_which_nothing_can_be_read_are_refused_with_the_reason() -> None
     usable = Usable(Some(["a"] * 300, set(range(300))), range(300))
     with pytest.raises(InputError, match=r"100 samples in a row .*picture unreadable \(100\)"):
         usable[0]
-    with pytest.raises(InputError, match="no samples to learn from"):
+    with pytest.raises(InputError, match="no samples to train on"):
         Usable(Some([]), [])
     assert readable(Some(list("abc"), {0}), range(3), 1) == ([1], {"picture unreadable": 1})
     settings = QwenSettings.model_construct(data="x.jsonl", held_out=None, held_out_share=0.5)
@@ -89,7 +89,7 @@ def test_what_is_measured_on_is_not_trained_on_when_it_is_given_either() -> None
     assert {held[i][0] for i in range(2)} == {"a one cat.", "horses"}
     assert list(learnt.indices) == [1, 3]
     assert skipped == {"prompt is held out": 2}
-    with pytest.raises(InputError, match="no samples to learn from"):
+    with pytest.raises(InputError, match="no samples to train on"):
         sides(["one cat"], ["one cat"])
 
 

@@ -12,7 +12,7 @@ from train.corrector.settings import CorrectorSettings
 from train.data.settings import DataSettings
 from train.editor.settings import EditorSettings
 from train.latents.settings import LatentsSettings
-from train.settings import described, fields_of, needs_of, settings_of
+from train.settings import described, fields_of, needs_of, put, settings_of
 from train.verifier.settings import VerifierSettings
 from train.writer.settings import WriterSettings
 
@@ -32,6 +32,8 @@ MENDED = ["validation.mended.pictures=2", "validation.mended.verifier=checklist"
 WITHOUT = "has no effect without"
 REFUSED = [
     (CorrectorSettings, "stepps=3", "There is no setting stepps. The nearest is steps"),
+    (CorrectorSettings, "schedule.rate=3", "There is no setting schedule. --help lists all."),
+    (CorrectorSettings, "data=", "These settings do not fit: give data"),
     (CorrectorSettings, "optimiser.name=sgd", "does not fit"),
     (CorrectorSettings, f"out={'a' * 300}", "out is not a usable path: File name too long"),
     (CorrectorSettings, "lora.start=a\0b", "lora.start is not a usable path"),
@@ -143,6 +145,18 @@ def test_help_says_what_each_setting_of_the_table_needs(kind):
         assert any(f"only with {needs.what}" in line for line in lines)
 
 
+@pytest.mark.parametrize("kind", NEEDED)
+def test_a_default_stands_in_the_help_as_it_is_typed(kind):
+    values = {}
+    for name, field in fields_of(kind):
+        if not field.is_required():
+            _, shown, *_ = described(kind, name, field).split("  ")
+            put(values, f"{name}={shown.removeprefix(f'{name} =').strip()}")
+    for setting in NEEDED[kind]:
+        put(values, setting)
+    assert kind.model_validate(values) == settings_of(kind, None, NEEDED[kind])
+
+
 def test_settings_are_read_without_a_library_of_models():
     modules = ", ".join(kind.__module__ for kind in NEEDED)
     heavy = {"torch", "transformers", "diffusers", "peft", "accelerate", "ray"}
@@ -162,7 +176,7 @@ def test_a_launcher_that_shards_weights_is_refused_where_none_are_sharded(
     monkeypatch.setattr(sys, "argv", [name, *NEEDED[kind]])
     with pytest.raises(SystemExit, match="2"):
         runpy.run_module(f"train.{name}", run_name="__main__")
-    assert f"train.{name} does not shard weights" in capsys.readouterr().err
+    assert f"train.{name} cannot shard weights" in capsys.readouterr().err
 
 
 def test_an_estimate_takes_what_only_it_reads():

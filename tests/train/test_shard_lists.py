@@ -174,7 +174,7 @@ def test_a_compressed_shard_that_breaks_off_keeps_its_whole_samples(folder: Path
     shard.write_bytes(packed[: len(packed) * 6 // 10])
     triplets = Triplets(shards_in(shard))
     assert [found.key for found in triplets] == ALL[:1]
-    assert triplets.skipped == {"shard broken off": 1}
+    assert triplets.skipped == {"shard truncated": 1}
 
 
 def test_zstandard_is_refused_with_the_command_that_unpacks_it(folder: Path) -> None:
@@ -308,7 +308,7 @@ def test_what_only_looks_different_is_one_prompt() -> None:
 def test_a_broken_shard_gets_no_index(folder: Path) -> None:
     shard = folder / "genref_0.tar"
     shard.write_bytes(shard.read_bytes()[:7000])
-    assert Triplets([shard]).skipped == {"shard broken off": 1}
+    assert Triplets([shard]).skipped == {"shard truncated": 1}
     assert not (folder / "genref_0.tar.index").exists()
 
 

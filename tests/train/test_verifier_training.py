@@ -240,7 +240,7 @@ def test_samples_that_cannot_be_read_are_left_out_and_counted(tmp_path) -> None:
     )
     card = (train(settings) / "README.md").read_text()
     assert "picture unreadable (" in card
-    assert "shard broken off (1)" in card
+    assert "shard truncated (1)" in card
 
 
 def test_ties_are_learnt_from_rows_that_say_so_and_refused_where_none_can_be(tmp_path) -> None:

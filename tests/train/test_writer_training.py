@@ -307,5 +307,5 @@ def test_a_gain_without_prompts_is_refused(tmp_path) -> None:
     file = tmp_path / "writer.jsonl"
     file.write_text(json.dumps({"messages": said, "images": ["red.png"]}))
     chats = Usable(FileChats(file), [0])
-    with pytest.raises(InputError, match="names its prompt"):
+    with pytest.raises(InputError, match="has a prompt"):
         WriterGain(chats, GainSettings(pictures=1))

@@ -1,1 +1,1 @@
-"""The corrector's training (paper §3.3 and §4.1)."""
+"""Training of the corrector (paper §3.3 and §4.1)."""

@@ -1,4 +1,4 @@
-"""The batch of every draw: its samples read ahead in threads, broken ones replaced and counted."""
+"""Batches read ahead in threads; unusable samples are replaced and counted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from train.corrector.settings import Drops
 from train.fit import Draw
 from train.triplets import SampleError
 
-TRIES = 100  # more broken samples in one batch mean that the data is broken
+TRIES = 100  # with more unusable samples in a batch, the data are considered broken
 
 
 class BatchReader:
-    """Reads the rows of a draw, which follow from its numbers alone."""
+    """Reads the samples of a draw, which are determined by its numbers."""
 
     def __init__(self, source: BatchSource, sampler: Sampler, drops: Drops, size: int) -> None:
         self.source, self.sampler, self.drops = source, sampler, drops
@@ -39,13 +39,13 @@ class BatchReader:
             if len(rows) == self.size:
                 return rows
         raise InputError(
-            f"More than {TRIES} samples of one batch cannot be used: {reasons(self.skipped)}. "
+            f"More than {TRIES} samples of a batch cannot be used: {reasons(self.skipped)}. "
             "Check the shards, or make them again."
         )
 
 
 class Batches:
-    """Batches by draw; while one is learned from, those that come next are read."""
+    """Batches by draw; the next ones are read during a training step."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Batches:
         self.source, self.read, self.coming, self.threads = source, read, coming, threads
         self.pool = ThreadPoolExecutor(threads, "read")
         self.waiting: dict[Draw, Future[list[Any]]] = {}
-        self.keys: deque[tuple[str, ...]] = deque(maxlen=a_step)  # of the last step's batches
+        self.keys: deque[tuple[str, ...]] = deque(maxlen=a_step)  # reads of the last step's batches
 
     def __call__(self, draw: Draw) -> TrainingBatch:
         for each in (draw, *islice(self.coming(draw), self.threads)):

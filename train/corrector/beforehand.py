@@ -1,5 +1,7 @@
-"""Whether a training encodes its samples first: where each is seen more than once, VAE and text
-encoders then work once a sample and not at every step; the disk must have room for all of it.
+"""Decides whether a training encodes its samples first.
+
+This pays if each sample is used several times, because VAE and text encoders then run once per
+sample instead of at every use. The disk must have room for all latents.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from train.processes import join
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
-FOLDER = "latents"  # within the run's
-SEEN = 2.0  # times that a sample is drawn in the mean, from which on it is encoded first
-ROOM = 0.5  # of the free disk at most
+FOLDER = "latents"  # in the run's folder
+SEEN = 2.0  # encode first if a sample is used at least so often on average
+ROOM = 0.5  # largest share of the free disk space
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ def choice_of(settings: CorrectorSettings, samples: int, processes: int) -> Choi
 
 
 def encoded_first(settings: CorrectorSettings, flux: Flux | None = None) -> CorrectorSettings:
-    """The settings with `latents` as a folder, in which they are then, or None.
+    """The settings with `latents` set to a folder, which is encoded if needed, or to None.
 
-    A run that resumes does as it began.
+    A resumed run keeps its first decision.
     """
     if settings.latents != AUTO:
         return settings
@@ -73,13 +75,13 @@ def encoded_first(settings: CorrectorSettings, flux: Flux | None = None) -> Corr
 
 
 def _begins(settings: CorrectorSettings) -> bool:
-    """Whether nothing was encoded or learned yet."""
+    """Whether nothing has been encoded or trained yet."""
     kept = Checkpoints(settings.out / "checkpoints", "corrector").files()
     return not kept and not (settings.out / FOLDER).is_dir()
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether all parts are there; the data need not be there any more."""
+    """Whether all parts exist; the data themselves may be gone."""
     common = folder / COMMON
     parts = range(header(common)["parts"]) if common.is_file() else range(1)
     return all(part_file(folder, part).is_file() for part in parts)
@@ -95,6 +97,6 @@ def _width(settings: CorrectorSettings) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """The folder, or its nearest existing parent."""
     folder = folder.expanduser().absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())

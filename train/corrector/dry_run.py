@@ -1,6 +1,4 @@
-"""The whole training in small: made-up triplets, a FLUX of the same structure with few and narrow
-layers of random weights, one step, and the LoRA loaded again.
-"""
+"""A small training: generated triplets, few narrow layers, one step, the LoRA reloaded."""
 
 from __future__ import annotations
 
@@ -33,22 +31,22 @@ from train.processes import join
 from train.triplets import SUBSETS, Triplet, files_of
 
 SIDE = 64  # pixels
-IN_SMALL = MendedSettings(pictures=1)  # judged without a model
+IN_SMALL = MendedSettings(pictures=1)  # needs no model
 SMALL = {
     "num_layers": 2,
     "num_single_layers": 2,
     "attention_head_dim": 32,
     "num_attention_heads": 2,
-    "joint_attention_dim": 128,  # of the miniature's text encoders
+    "joint_attention_dim": 128,  # widths of the miniature's text encoders
     "pooled_projection_dim": 64,
     "axes_dims_rope": (8, 12, 12),
 }
 
 
 def dry_run(settings: CorrectorSettings) -> str:
-    """Raises what a training would raise; the text says what was done."""
+    """A report as text; raises what a training would raise."""
     if join(settings.torch_device).num_processes > 1:
-        raise InputError("A dry run is one process. Start it without a launcher.")
+        raise InputError("A dry run uses one process. Start it without a launcher.")
     with tempfile.TemporaryDirectory() as folder:
         flux = small_flux(settings)
         small = _small(settings, Path(folder))
@@ -59,24 +57,24 @@ def dry_run(settings: CorrectorSettings) -> str:
         loaded = load_corrector_lora(small.out / FILE_NAME, flux.transformer)
         pairs = zip(trained.parameters(), loaded.parameters(), strict=True)
         if not all(torch.equal(mine.cpu(), its) for mine, its in pairs):
-            raise RuntimeError("The LoRA that was saved is not the one that was trained.")
+            raise RuntimeError("The saved LoRA differs from the trained one.")
         count = sum(parameter.numel() for parameter in loaded.parameters())
         return f"Dry run: one step, validated, saved and loaded again, {count:,} weights.\n"
 
 
 def small_flux(views: Views) -> Flux:
-    """Random weights in the structure of the model, between the miniature's encoders."""
+    """A FLUX of the same structure with random weights and the miniature's encoders."""
     device = join(views.torch_device).device
     flux = load_flux(FOLDER, dtype=views.dtype, device=device, plan="resident")
     torch.manual_seed(views.seed)
     transformer = FluxTransformer2DModel(**{**structure(views.model), **SMALL})
-    nn.Module.to(transformer, flux.vae.dtype)  # diffusers' own `to` hides its types
+    nn.Module.to(transformer, flux.vae.dtype)  # diffusers' `to` has no type annotations
     flux.transformer = transformer.eval().requires_grad_(False)
     return flux
 
 
 def write_triplets(folder: Path, count: int, seed: int = 0) -> Path:
-    """A shard of scenes with flaws and their reflections, in all subsets and some aspects."""
+    """Writes a shard of flawed scenes with reflections: all subsets, several aspect ratios."""
     folder.mkdir(parents=True, exist_ok=True)
     with TarWriter(str(folder / "made-up.tar")) as shard:
         for triplet in made_up(count, np.random.default_rng(seed)):

@@ -1,8 +1,8 @@
 """Samples encoded beforehand: latents and text embeddings in safetensors files.
 
-`common.safetensors` holds what all share (the empty text, the black picture of each size) and in
-its header the settings of the encoding. Every part holds PART samples in the order of the shards; a
-part is written whole or not at all.
+`common.safetensors` has what all samples share: the empty text and a black picture per size; its
+header has the settings of the encoding. Each part has PART samples in the order of the shards and
+is written atomically.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from train.triplets import SampleError, sibling_group
 
 PART = 32
 COMMON = "common.safetensors"
-# Texts that are there where they were asked for: with another's reflection, without a prompt.
+# Optional texts: with another sample's reflection; without the prompt.
 SHUFFLED, ALONE, EMPTY_POOLED = "shuffled", "alone", "empty_pooled"
-# What must be the same where latents are made and where they are learned from.
+# Settings that must be equal for the encoding and the training.
 MUST_AGREE = ("target_size", "condition_size", "condition_fit", "max_aspect", "text_length")
 
 
@@ -49,7 +49,7 @@ def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> N
 
 
 def header(file: Path) -> dict[str, Any]:
-    """The metadata of a file; InputError where it cannot be read."""
+    """The metadata of a file; InputError if it cannot be read."""
     try:
         with safe_open(file, framework="pt") as stored:
             return json.loads((stored.metadata() or {})["told"])
@@ -87,13 +87,13 @@ class Encoded:
         self.flux = flux
         self.common = folder / COMMON
         if not self.common.is_file():
-            raise InputError(f"There are no latents in {folder}. Make them with train.latents.")
+            raise InputError(f"No latents found in {folder}. Make them with train.latents.")
         made = header(self.common)
         _check_views(folder, made, views)
         files = [part_file(folder, part) for part in range(made["parts"])]
         if missing := sum(not file.is_file() for file in files):
             raise InputError(
-                f"The latents in {folder} are not finished: {missing} of {len(files)} parts are "
+                f"The latents in {folder} are incomplete: {missing} of {len(files)} parts are "
                 "missing. Run train.latents again to resume it."
             )
         self.entries: list[EncodedEntry] = []
@@ -105,7 +105,7 @@ class Encoded:
                 grids = _pair(sample["grid"]), _pair(sample["condition_grid"])
                 self.entries.append(EncodedEntry(file, name, sample["key"], *grids))
                 self.labels.append((sample["subset"], _pair(sample["bucket"])))
-                prompts.append(sample.get("prompt", 0))  # earlier ones said neither
+                prompts.append(sample.get("prompt", 0))  # missing in files of earlier versions
                 groups.append(str(sample.get("group", sibling_group(sample["key"]))))
         self.alone = bool(made["views"].get(ALONE))
         self.groups = np.unique(groups, return_inverse=True)[1]
@@ -114,8 +114,8 @@ class Encoded:
         wanted = flux.transformer.config["joint_attention_dim"]
         if self.empty.shape[1] != wanted:
             raise InputError(
-                f"The texts in {folder} are {self.empty.shape[1]} numbers wide and this FLUX takes "
-                f"{wanted}. Encode them again with the same model."
+                f"The texts in {folder} are {self.empty.shape[1]} wide, but this FLUX takes a "
+                f"width of {wanted}. Encode them again with the same model."
             )
 
     def key(self, index: int) -> str:
@@ -127,7 +127,7 @@ class Encoded:
         return prompt, reflection
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> EncodedRow:
-        del rng  # the crop was chosen when the latents were made
+        del rng  # the latents have a fixed crop
         entry, (_, bucket) = self.entries[index], self.labels[index]
         try:
             stored = _opened(entry.file)
@@ -163,13 +163,13 @@ class Encoded:
         return torch.stack(list(tensors)).to(self.flux.device, self.flux.dtype)
 
 
-@lru_cache(maxsize=128)  # a header takes longer to read than a small sample
+@lru_cache(maxsize=128)  # cached: reading a header takes longer than reading a small sample
 def _opened(file: Path) -> Any:
     return safe_open(file, framework="pt")
 
 
 def _text(drop: Dropped) -> str:
-    """The name of the text that is read."""
+    """The name of the text for these drops."""
     if drop.shuffled:
         return SHUFFLED
     if drop.prompt:

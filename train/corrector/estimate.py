@@ -1,4 +1,4 @@
-"""What a training will take, before anything is loaded: counted from shapes, or estimated."""
+"""Memory and time of a training, computed from shapes before anything is loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from train.gpus import (
 from train.shard_lists import shards_in
 from train.triplets import SUBSETS, Triplets
 
-TOKEN = 16  # pixels a side, in every FLUX so far
+TOKEN = 16  # pixels per side of a token, in every FLUX so far
 # A block's activations when they are computed again, in numbers a token of its width; counted from
 # its linears' inputs and outputs (q, k, v, attention, feed-forward, modulated copies).
 A_BLOCK = 34
@@ -42,7 +42,7 @@ COMPARED = ("true", *WORDS)  # whose errors a validation takes
 
 
 def estimate(settings: CorrectorSettings) -> str:
-    """The figures as lines of text; InputError where they do not fit into the GPU."""
+    """The figures as text; InputError if they do not fit into the GPU."""
     settings, samples, latents = _decided(settings)
     config = structure(settings.model)
     with torch.device("meta"):
@@ -75,7 +75,7 @@ def estimate(settings: CorrectorSettings) -> str:
 
 
 def _learned(settings: CorrectorSettings, shapes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """The LoRA's rank and its weights: those of the file that the run starts from, or new ones."""
+    """The LoRA's rank and its weights: of the file that the run starts from, or new ones."""
     if (start := settings.lora.start) is None:
         rank = settings.lora.rank
         return rank, sum(rank * (out + wide) for out, wide in shapes.values())
@@ -84,7 +84,7 @@ def _learned(settings: CorrectorSettings, shapes: Mapping[str, tuple[int, int]])
 
 
 def _ways(settings: CorrectorSettings) -> Iterator[tuple[str, CorrectorSettings]]:
-    """What saves memory: one way after the other, then all together."""
+    """Settings that save memory: one after the other, then all together."""
     shared = max(8, settings.gpu.count)
     sharded = settings.gpu.model_copy(update={"count": shared, "sharded": True})
     changes: dict[str, dict[str, Any]] = {
@@ -101,13 +101,11 @@ def _ways(settings: CorrectorSettings) -> Iterator[tuple[str, CorrectorSettings]
 
 
 def _assumed(config: dict) -> str:
-    return " (the model is not on this machine: FLUX.1-dev's shape)" if config is FLUX_1_DEV else ""
+    return " (FLUX.1-dev assumed: the model is not here)" if config is FLUX_1_DEV else ""
 
 
 def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[str]]:
-    """The settings with `latents` as a folder or None; the samples and how they are encoded, in
-    words.
-    """
+    """The settings with `latents` as a folder or None, and text on samples and encoding."""
     folder = settings.latents
     if isinstance(folder, Path) and (folder / COMMON).is_file():
         made = header(folder / COMMON)
@@ -129,7 +127,7 @@ def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[
 
 
 def _tokens(settings: CorrectorSettings) -> tuple[int, int, int]:
-    """Text, image and condition."""
+    """Tokens of text, image and condition."""
     image, condition = settings.target_size // TOKEN, settings.condition_size // TOKEN
     return settings.text_length, image**2, condition**2
 
@@ -144,12 +142,12 @@ def _blocks(transformer: FluxTransformer2DModel) -> int:
 
 
 def _forward(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> float:
-    """Operations of one sample's forward."""
+    """Operations of a forward pass of one sample."""
     return forward_operations(_blocks(transformer), _width(transformer), sum(_tokens(settings)))
 
 
 def _encoding(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> float:
-    """Operations that a sample's encoding takes: its two pictures and its text."""
+    """Operations to encode one sample: two pictures and a text."""
     if _encoded(settings, transformer):
         return 0.0
     pixels = settings.target_size**2 + settings.condition_size**2
@@ -157,20 +155,20 @@ def _encoding(settings: CorrectorSettings, transformer: FluxTransformer2DModel) 
 
 
 def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> str:
-    """Of the whole run and of its parts.
+    """Time of the whole run and of its parts, as text.
 
-    Frozen weights have no gradients of their own, so backward costs about as much as forward, and
-    a tenth more for attention; with checkpoints one more forward. Every process validates alike.
+    Frozen weights have no gradients, so a backward pass costs about as much as a forward pass plus
+    a tenth for attention; gradient checkpointing adds a forward pass. Every process validates.
     """
     forward, encoding = (f(settings, transformer) for f in (_forward, _encoding))
-    batches = settings.accumulate * settings.steps  # of each process
+    batches = settings.accumulate * settings.steps  # samples per process
     drawn = settings.batch * batches
     computing, exchanged = _batch_seconds(settings, transformer)
-    gathered = settings.gpu.speed * exchanged / 2  # as operations, of one forward
+    gathered = settings.gpu.speed * exchanged / 2  # operations of one forward pass
     v = settings.validation
     times = 1 + -(-settings.steps // v.every)
     decoding = 3 * settings.target_size**2 * VAE_DECODE
-    mended = 3 * min(v.mended.pictures, v.samples)  # by the true words, none and another's
+    mended = 3 * min(v.mended.pictures, v.samples)  # true, no and another sample's reflection
     looking = max(forward, gathered)
     corrected = (min(v.pictures, v.samples) + mended) * (v.steps * looking + decoding)
     checked = v.samples * len(COMPARED) * (times * looking + encoding)
@@ -190,9 +188,7 @@ def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> s
 def _batch_seconds(
     settings: CorrectorSettings, transformer: FluxTransformer2DModel
 ) -> tuple[float, float]:
-    """In which a batch computes, and in which sharded weights come together for it, forwards and
-    backwards.
-    """
+    """Seconds to compute a batch, and to gather sharded weights for it, forward and backward."""
     often = 3.1 if settings.checkpointing else 2.1
     computing = settings.batch * _forward(settings, transformer) * often / settings.gpu.speed
     width = 2 if settings.dtype == "bf16" else 4
@@ -201,7 +197,7 @@ def _batch_seconds(
 
 
 def _encoded(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> bool:
-    """Whether VAE and T5 have no work, or are those of a small model."""
+    """Whether VAE and T5 are not used, or belong to a small model."""
     small = transformer.config["joint_attention_dim"] != T5_WIDTH
     return settings.latents is not None or small
 
@@ -209,7 +205,7 @@ def _encoded(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -
 def _memory(
     settings: CorrectorSettings, transformer: FluxTransformer2DModel, frozen: int, trained: int
 ) -> float:
-    """Bytes: weights, the LoRA with its gradient and optimiser in float32, activations."""
+    """Bytes of weights, of the LoRA with gradient and optimiser in float32, and of activations."""
     size = 2 if settings.dtype == "bf16" else 4
     states = {"prodigy": 4, "adamw": 2}[settings.optimiser.name] + (
         settings.optimiser.ema is not None

@@ -1,4 +1,4 @@
-"""The FLUX that is trained on: loaded, described before it is loaded, sharded over processes."""
+"""The FLUX that is trained: loaded, described without loading, and sharded over processes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from reflectionflow_core.miniature.model import FOLDER
 from train.corrector.settings import Views
 from train.processes import join, shares_weights
 
-FLUX_1_DEV = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's for all else
+FLUX_1_DEV = {"guidance_embeds": True}  # diffusers' defaults for the rest are FLUX.1's
 
 
 def load(views: Views, texts: bool = True) -> Flux:
-    """On this process's device, where each part goes when it is first used."""
+    """FLUX on this process's device; parts are moved there on first use."""
     device = join(views.torch_device).device
     return load_flux(
         folder_of(views.model), dtype=views.dtype, device=device, plan="resident", texts=texts
@@ -35,7 +35,7 @@ def folder_of(model: str) -> str | Path:
 
 
 def structure(model: str) -> dict[str, Any]:
-    """The transformer's configuration; FLUX.1-dev's where the model is not on this machine."""
+    """The transformer's configuration; FLUX.1-dev's if the model is not on this machine."""
     file = Path(folder_of(model)).expanduser() / "transformer" / "config.json"
     if not file.is_file():
         return FLUX_1_DEV
@@ -44,7 +44,7 @@ def structure(model: str) -> dict[str, Any]:
 
 
 class Network(nn.Module):
-    """FLUX's transformer with the condition branch as one call, which sharding needs."""
+    """FLUX's transformer with the condition branch as one module call, which sharding needs."""
 
     def __init__(self, transformer: FluxTransformer2DModel) -> None:
         super().__init__()
@@ -53,21 +53,21 @@ class Network(nn.Module):
             _share_out(self)
 
     def forward(self, inputs: FluxInputs, lora: CorrectorLora) -> Tensor:
-        """The velocity; the LoRA is given and not held, because it is trained whole everywhere."""
+        """The velocity. The LoRA is an argument, since every process trains all of it."""
         return velocity(self.transformer, inputs, lora)
 
 
 def _share_out(network: Network) -> None:
-    """Leaves each process its part of every weight; the whole is gathered where it is used.
+    """Gives each process its part of every weight; a weight is gathered when it is used.
 
-    The branch calls linears and norms itself and no block, so each of them is one unit.
+    The branch calls linears and norms directly, not blocks, so each of them is one sharding unit.
     """
     warnings.filterwarnings("ignore", message=".*returned a view tensor")
     for module in list(network.modules()):
         if next(module.parameters(recurse=False), None) is not None:
             fully_shard(module, reshard_after_forward=True)
     for path in target_shapes(network.transformer):
-        # The LoRA is added in place, which on a view would remove the hook that gathers the weight.
+        # The LoRA is added in place; on a view this would remove the hook that gathers the weight.
         network.transformer.get_submodule(path).register_forward_hook(_copied)
     fully_shard(network)
 

@@ -1,4 +1,4 @@
-"""Flow matching on the target's tokens, with the flawed picture as clean condition (paper §3.3)."""
+"""Flow matching on the target's tokens, conditioned on the clean flawed picture (paper §3.3)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from train.triplets import sibling_group
 
 Predict = Callable[[FluxInputs], Tensor]
 Times = Callable[[int, torch.Generator], Tensor]
-# What is added to the loss, from the batch and what FLUX was given, such as a second task.
+# A term added to the loss, such as a second task, from the batch and FLUX's inputs.
 Extra = Callable[[TrainingBatch, FluxInputs], Tensor]
 
 
 class FlowLoss:
-    """The loss of a draw's batch; noise and times come from the draw too.
+    """The loss of a draw's batch; noise and times are also determined by the draw.
 
-    With `shared` siblings have the same noise and time, so that nothing but words tells their
-    targets apart.
+    With `shared`, siblings have the same noise and time, so that only texts tell their targets
+    apart.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FlowLoss:
     def __call__(self, draw: Draw) -> Tensor:
         batch = self.batches(draw)
         _, generator = draw.generators()
-        # Drawn on the CPU, so that a seed is the same training everywhere.
+        # Drawn on the CPU, so that a seed gives the same training on every device.
         noise = torch.randn(batch.target.shape, generator=generator)
         times = self.times(len(noise), generator)
         if self.shared:
@@ -55,15 +55,16 @@ class FlowLoss:
 
 
 def first_siblings(keys: Sequence[str]) -> list[int]:
-    """For each row the first one that shows the same flawed picture."""
+    """For each row, the first row with the same flawed picture."""
     groups = [sibling_group(key) for key in keys]
     return [groups.index(group) for group in groups]
 
 
 def logit_normal(shift: float = 1.0, shifted: float = 1.0) -> Times:
-    """Times (B,) in 0..1, 1 is noise: the sigmoid of a normal variable, as upstream.
+    """Times (B,) from 0 to 1 (noise): the sigmoid of a normal variable, as upstream.
 
-    A share of them is moved towards noise, s·u / (1 + (s - 1)·u), which small models need.
+    A share `shifted` of them is moved towards noise by s·u / (1 + (s - 1)·u), which small models
+    need.
     """
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
@@ -75,7 +76,7 @@ def logit_normal(shift: float = 1.0, shifted: float = 1.0) -> Times:
 
 
 def mixed(batch: TrainingBatch, noise: Tensor, times: Tensor) -> tuple[FluxInputs, Tensor]:
-    """What FLUX is given at `times` (B,), and the slope noise - target that it should find."""
+    """FLUX's inputs at `times` (B,), and the slope noise - target that it should predict."""
     target = batch.target.float()
     noise, times = noise.to(target), times.to(target)
     t = times[:, None, None]
@@ -96,14 +97,16 @@ def mixed(batch: TrainingBatch, noise: Tensor, times: Tensor) -> tuple[FluxInput
 
 
 def flow_error(found: Tensor, slope: Tensor, weights: Tensor) -> Tensor:
-    """Each sample's mean squared error, (B,); tokens weigh as `weights` (B, n_img) say."""
+    """The mean squared error of each sample (B,), weighted by token with `weights` (B, n_img)."""
     error = (found.float() - slope).square().mean(2)
     return (weights * error).sum(1) / weights.sum(1)
 
 
 def change_weights(batch: TrainingBatch, added: float) -> Tensor:
-    """1 for every target token, and up to 1 + `added` where it differs most from the flawed
-    picture, (B, n_img). Latents are compared at the condition's resolution.
+    """Loss weights (B, n_img): from 1 up to 1 + `added` where the target differs most from the
+    flawed picture.
+
+    Latents are compared at the condition's resolution.
     """
     if not added:
         return torch.ones(batch.target.shape[:2], device=batch.target.device)

@@ -1,4 +1,4 @@
-"""How many flawed held-out pictures one correction mends: the figure that a training is for."""
+"""Measures how many flawed held-out pictures one correction fixes, the goal of a training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from train.processes import agreed
 
 @dataclass(frozen=True)
 class Mended:
-    """Whether each of the same flawed pictures was mended, (n,) bool each, by the words that the
-    corrector read: the true reflection, none, or another sample's. None where there is no such.
+    """Whether each flawed picture was fixed, (n,) bool, by what the corrector read.
+
+    * `told`: the true reflection.
+    * `untold`: no reflection.
+    * `shuffled`: the reflection of another sample; None if there is none.
     """
 
     told: np.ndarray
@@ -26,7 +29,7 @@ class Mended:
     shuffled: np.ndarray | None = None
 
     def figures(self) -> dict[str, float]:
-        """Shares, and what the reflection adds, with its standard error in pairs."""
+        """The shares, and what the reflection adds, with its paired standard error."""
         kinds = {"told": self.told, "untold": self.untold, "shuffled": self.shuffled}
         found = {name: float(each.mean()) for name, each in kinds.items() if each is not None}
         gap = self.told.astype(float) - self.untold
@@ -48,7 +51,7 @@ class Mended:
 
 
 def judge_of(settings: MendedSettings, device: str) -> Verifier | None:
-    """Who says what is mended; None where nothing is to be judged."""
+    """The verifier that decides what is fixed; None if this is not measured."""
     if not settings.pictures:
         return None
     return build_verifier(
@@ -62,29 +65,29 @@ def judge_of(settings: MendedSettings, device: str) -> Verifier | None:
 
 
 def judged(judge: Verifier, prompt: str, picture: Picture) -> Verdict:
-    """The first process's verdict, in all of them.
+    """The first process's verdict, in all processes.
 
-    Raises InputError where the judge fails, since a share without its hard pictures misleads.
+    InputError if the judge fails: a share without the difficult pictures would mislead.
     """
     (verdict,) = agreed(lambda: judge.verify(prompt, [picture]))
     if not verdict.judged:
         raise InputError(
-            f"A picture of the validation was not judged: {verdict.explanation} Repair the judge, "
-            "or give validation.mended.pictures=0."
+            f"A validation picture was not judged: {verdict.explanation} Repair the judge, or "
+            "give validation.mended.pictures=0."
         )
     return verdict
 
 
 def is_flawed(verdict: Verdict) -> bool:
-    """Whether something is left to mend; to a judge that only scores, something always is."""
+    """Whether the picture can be fixed; always true for a judge that only scores."""
     return verdict.passed is not True
 
 
 def is_mended(before: Verdict, after: Verdict) -> bool:
-    """Whether it passes now; by a judge that only scores, whether the score rose."""
+    """Whether the picture now passes; for a judge that only scores, whether the score rose."""
     return after.rank > before.rank if after.passed is None else after.passed
 
 
 def shares(rows: Sequence[tuple[bool, ...]]) -> Mended | None:
-    """The outcome of rows of told, untold and perhaps shuffled; None without rows."""
+    """The result of rows of (told, untold[, shuffled]); None without rows."""
     return Mended(*np.array(rows, bool).T) if rows else None

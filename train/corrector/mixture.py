@@ -1,4 +1,4 @@
-"""Which samples are drawn, and what of them is dropped, as the training proceeds (paper §3.3)."""
+"""Which samples are drawn and what is dropped, depending on the step (paper §3.3)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from train.triplets import SUBSETS
 
 
 class Sampler:
-    """Draws samples by number; those of one batch are of one bucket.
+    """Draws samples by number; all samples of a batch are of one bucket.
 
-    Over many batches every subset gets its share, and within it every sample is drawn as often as
-    any other, with siblings or without.
-    Samples of one group of `groups` (n,) are siblings, which show one flawed picture: up to
-    `siblings` of them follow each other. With a sample of `without`, all of its group and of its
-    number in `prompts` (n,) are left out; 0 is a prompt that is not known. Of `leave_out` only the
-    samples themselves are.
+    Over many batches each subset gets its share, and the samples of a subset are drawn equally
+    often.
+
+    * `groups` (n,): equal for siblings (samples with the same flawed picture); up to `siblings` of
+      them are drawn together.
+    * `without`: held-out samples; all samples of their groups and of their `prompts` (n,; 0:
+      unknown)
+      are excluded as well.
+    * `leave_out`: excluded samples.
     """
 
     def __init__(
@@ -47,17 +50,17 @@ class Sampler:
         out[sorted(leave_out)] = True
         kept = np.flatnonzero(~out)
         if not len(kept):
-            raise InputError("There is no sample to train on. Check data and validation.samples.")
+            raise InputError("There are no samples to train on. Check data and validation.samples.")
         self.mixture, self.siblings = mixture, siblings
         self.shared = _shared(kept, groups, cells) if siblings > 1 else {}
         if siblings > 1 and not self.shared:
             raise InputError(
-                f"siblings={siblings} has no effect, since no two samples to learn from have one "
+                f"siblings={siblings} has no effect, since no two training samples have the same "
                 "flawed picture. Give siblings=1, or data made with editing.siblings."
             )
         found = {label: kept[cells[kept] == number] for label, number in numbers.items()}
         self.members = {label: members for label, members in found.items() if len(members)}
-        self.together = {  # how many samples of a label have how many siblings, with themselves
+        self.together = {  # per label: counts of samples by the size of their sibling group
             label: Counter(len(self.shared.get(index, (index,))) for index in members.tolist())
             for label, members in self.members.items()
             if siblings > 1
@@ -67,11 +70,11 @@ class Sampler:
             self.counts[subset] += len(members)
 
     def shares(self, step: int) -> dict[str, float]:
-        """Of each subset that there is, after so many steps."""
+        """Shares of the available subsets at this step."""
         return shares(self.mixture, step, self.counts)
 
     def picks(self, step: int, rng: np.random.Generator, size: int = sys.maxsize) -> Iterator[int]:
-        """Samples without end for a batch of this step, of which the first `size` are taken."""
+        """Endless samples for a batch of this step, of which the caller takes the first `size`."""
         shares, labels = self.shares(step), list(self.members)
         chances = np.array(
             [
@@ -90,8 +93,9 @@ class Sampler:
             yield from found
 
     def _picked(self, label: Label, most: int) -> float:
-        """The share of the label's samples that are picked, where each brings its siblings along,
-        `most` samples at once, and all are to be seen equally often.
+        """The share of a label's samples to pick so that all are drawn equally often.
+
+        Each picked sample brings up to `most` siblings, itself included.
         """
         together = self.together.get(label, {1: 1})
         picked = sum(count / min(most, several) for several, count in together.items())
@@ -107,7 +111,7 @@ class Sampler:
 
 
 def _shared(kept: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> dict[int, list[int]]:
-    """For each of the samples that has siblings with the same label, all of them."""
+    """All siblings with the same label, for each sample that has some."""
     _, groups = np.unique(groups, return_inverse=True)
     both = groups[kept] * (cells.max() + 1) + cells[kept]
     _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
@@ -118,9 +122,9 @@ def _shared(kept: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> dict[int
 
 
 def shares(mixture: Mixture, step: int, subsets: Collection[str]) -> dict[str, float]:
-    """Of each of the subsets, after so many steps; they add up to 1.
+    """The shares of these subsets at this step; they add up to 1.
 
-    Where the mixture gives nothing to any of them, all get the same.
+    If the mixture gives nothing to any of them, they are equal.
     """
     way = min(1.0, step / mixture.over)
     ends = {subset: mixture.of(subset) for subset in SUBSETS if subset in subsets}
@@ -130,7 +134,7 @@ def shares(mixture: Mixture, step: int, subsets: Collection[str]) -> dict[str, f
 
 
 class Fallen(NamedTuple):
-    """Which of the chances of Drops came true for a sample."""
+    """Which probabilities of Drops came true for a sample."""
 
     text: bool
     reflection: bool
@@ -140,17 +144,17 @@ class Fallen(NamedTuple):
 
 
 def dropped(drops: Drops, subset: str, rng: np.random.Generator) -> Dropped:
-    """What is hidden from a sample."""
+    """What is dropped from a sample."""
     chances = (drops.text, drops.reflection, drops.image, drops.together)
     text, reflection, image, together = (bool(falls) for falls in rng.random(4) < chances)
-    # Without such a chance nothing more is drawn, and a run is the same as without this drop.
+    # Not drawn at 0, so that runs of earlier versions stay reproducible.
     prompt = bool(drops.prompt) and bool(rng.random() < drops.prompt)
     return hidden(Fallen(text, reflection, image, together, prompt), subset)
 
 
 def hidden(fallen: Fallen, subset: str) -> Dropped:
-    """What is hidden where these chances came true."""
-    pictured = subset == "editing"  # an edit without its picture means nothing
+    """What is dropped in these cases."""
+    pictured = subset == "editing"  # an editing instruction needs its picture
     together = fallen.together and not pictured
     image = fallen.image and not pictured
     return Dropped(fallen.text, fallen.reflection or together, image or together, fallen.prompt)

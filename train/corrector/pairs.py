@@ -1,4 +1,4 @@
-"""A pair of pictures as the corrector sees it: one crop of both, in the size of its bucket."""
+"""A pair of pictures for the corrector: the same crop of both, at the size of its bucket."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from reflectionflow_core.flux.condition import ConditionSettings, resized
 from train.triplets import SampleError
 
 Size = tuple[int, int]  # width and height in pixels
-NARROWEST = 8.0  # longer by shorter side; a narrower picture would be blown up to nothing but blur
+NARROWEST = 8.0  # largest aspect ratio; a narrower picture would be enlarged to a blur
 
 
 @cache
 def buckets(target: int, max_aspect: float = 1.0, unit: int = 16) -> tuple[Size, ...]:
-    """Sizes of about target x target pixels, from the square to `max_aspect` both ways.
+    """Sizes (width, height) of about target x target pixels, from square to `max_aspect` both ways.
 
     Sides are multiples of `unit`, the pixels of a token; widths differ by about a sixteenth.
     """
@@ -32,7 +32,7 @@ def buckets(target: int, max_aspect: float = 1.0, unit: int = 16) -> tuple[Size,
 
 
 def nearest(size: Size, among: tuple[Size, ...]) -> Size:
-    """The bucket whose aspect is the nearest, in proportion."""
+    """The bucket with the nearest aspect ratio."""
 
     def distance(bucket: Size) -> float:
         return abs(math.log(size[0] * bucket[1] / (size[1] * bucket[0])))
@@ -47,9 +47,10 @@ def prepared(
     condition: ConditionSettings,
     rng: np.random.Generator,
 ) -> tuple[Picture, Picture]:
-    """Target and condition: the same random crop of both, as large as fits (paper §4.1).
+    """Target and condition: the same random crop of both pictures, as large as possible (paper
+    §4.1).
 
-    The flawed picture first gets the good one's size. Pillow's bicubic filter throughout.
+    The flawed picture is first scaled to the size of the good one. Uses Pillow's bicubic filter.
     """
     if max(good.size) > NARROWEST * min(good.size):
         raise SampleError("picture too narrow")
@@ -67,7 +68,7 @@ def prepared(
 
 
 def black(condition: ConditionSettings, bucket: Size) -> Picture:
-    """What the corrector sees of a picture that is dropped."""
+    """The condition for a dropped picture."""
     return resized(Image.new("RGB", bucket), condition)
 
 

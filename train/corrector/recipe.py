@@ -1,4 +1,4 @@
-"""What a training will have seen when it is over, computed from its settings alone."""
+"""What a training will have seen at its end, computed from its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.triplets import SUBSETS
 def subset_shares(
     settings: LearningSettings, subsets: Collection[str] = SUBSETS
 ) -> dict[str, float]:
-    """The mean share of each subset over all steps, where the data has these subsets."""
+    """The mean share of each subset over all steps, if the data have these subsets."""
     total: Counter[str] = Counter()
     for step in range(settings.steps):
         total.update(shares(settings.mixture, step, subsets))
@@ -22,8 +22,10 @@ def subset_shares(
 
 
 def drop_shares(drops: Drops, editing: float) -> dict[str, float]:
-    """How many samples are without a text, a reflection, a prompt or a picture, and how many have a
-    reflection with a black picture; `editing` is the share of editing samples.
+    """Shares of samples without text, reflection, prompt or picture, and with a reflection but no
+    picture.
+
+    `editing` is the share of editing samples.
     """
     total: Counter[str] = Counter()
     chances = (drops.text, drops.reflection, drops.image, drops.together, drops.prompt)

@@ -1,4 +1,4 @@
-"""Samples made ready for a step: read from shards, by any thread, and encoded where FLUX is."""
+"""Samples for a training step: read from shards in any thread, encoded on FLUX's device."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from train.corrector.pairs import Size, black, buckets, nearest, prepared
 from train.corrector.settings import Views
 from train.triplets import SUBSETS, SampleError, Triplets
 
-SHORTEST = 5  # characters of a reflection that says something
-AT_ONCE = 1024 * 1024  # pixels that a VAE encodes at a time
-TRIES = 50  # samples that are looked at for another reflection
+SHORTEST = 5  # shortest useful reflection in characters
+AT_ONCE = 1024 * 1024  # pixels per VAE call
+TRIES = 50  # samples searched for another reflection
 Label = tuple[str, Size]  # subset and bucket
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What is hidden from a sample (`text`: T5 reads nothing), or exchanged."""
+    """What is hidden from a sample (`text`: T5 gets no text) or exchanged."""
 
     text: bool = False
     reflection: bool = False
     image: bool = False
-    prompt: bool = False  # T5 reads the reflection alone, CLIP nothing
-    shuffled: bool = False  # another sample's reflection is read instead
+    prompt: bool = False  # T5 gets the reflection only, CLIP no text
+    shuffled: bool = False  # replaced by another sample's reflection
 
 
 WHOLE = Dropped()
@@ -42,7 +42,7 @@ WHOLE = Dropped()
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """What a step learns from; B samples of one size."""
+    """The input of a training step: B samples of one size."""
 
     keys: tuple[str, ...]
     target: Tensor  # (B, n_img, 64), packed and clean
@@ -55,8 +55,10 @@ class TrainingBatch:
 
 
 class BatchSource(Protocol):
-    """Where samples come from; `groups` (n,) are equal for siblings, which show one flawed picture,
-    `prompts` (n,) for those of one prompt, 0 where that is not known.
+    """A source of samples.
+
+    `groups` (n,) are equal for siblings, which have the same flawed picture; `prompts` (n,) for
+    samples of one prompt (0: unknown).
     """
 
     @property
@@ -71,21 +73,21 @@ class BatchSource(Protocol):
     def key(self, index: int) -> str: ...
 
     def words(self, index: int) -> tuple[str, str]:
-        """A sample's prompt and reflection; "" for what is not known."""
+        """A sample's prompt and reflection; "" if unknown."""
         ...
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Any:
-        """One sample as it lies on the disk, by any thread; raises SampleError."""
+        """A sample as stored, in any thread; raises SampleError."""
         ...
 
     def batch(self, rows: Sequence[Any]) -> TrainingBatch:
-        """Samples that were read, where FLUX is."""
+        """These samples on FLUX's device."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One sample that is read and not yet encoded."""
+    """A sample that is read but not yet encoded."""
 
     key: str
     target: Picture
@@ -95,19 +97,19 @@ class SampleRow:
 
 
 class Shards:
-    """Samples from their pictures and words, encoded as they are needed."""
+    """Samples from pictures and texts, encoded when they are used."""
 
     def __init__(self, flux: Flux, triplets: Triplets, views: Views) -> None:
         self.flux, self.triplets, self.views = flux, triplets, views
         self.sizes = buckets(views.target_size, views.max_aspect, flux.token_pixels)
-        known: dict[Label, Label] = {}  # so that a million samples share a few labels
+        known: dict[Label, Label] = {}  # interned: a million samples share a few labels
         labels = zip(triplets.entries.subsets.tolist(), self._buckets(), strict=True)
         labels = ((SUBSETS[subset], bucket) for subset, bucket in labels)
         self.labels = [known.setdefault(label, label) for label in labels]
         self.groups, self.prompts = triplets.entries.groups(), triplets.entries.prompts
 
     def _buckets(self) -> Iterator[Size]:
-        """Of each sample; any of one that cannot be read, which is left out when it is drawn."""
+        """The bucket of each sample; any for unreadable ones, which are replaced when drawn."""
         if len(self.sizes) == 1:
             return repeat(self.sizes[0], len(self.triplets))
         widths, heights = self.triplets.entries.sizes()
@@ -129,7 +131,7 @@ class Shards:
         return SampleRow(triplet.key, target, condition, text, not drop.image)
 
     def text(self, prompt: str, reflection: str, drop: Dropped) -> Text:
-        """What a sample's text encoders read."""
+        """The texts for a sample's text encoders."""
         return text_of(prompt, reflection, drop)
 
     def key(self, index: int) -> str:
@@ -139,7 +141,7 @@ class Shards:
         return self.triplets.prompt(index), self.triplets.reflection(index)
 
     def another(self, index: int) -> str:
-        """The reflection of the next sample that has other words; raises SampleError."""
+        """The reflection of the next sample with a different one; raises SampleError."""
         return another_reflection(self.triplets.reflection, index, len(self.triplets))
 
     def batch(self, rows: Sequence[SampleRow]) -> TrainingBatch:
@@ -147,7 +149,7 @@ class Shards:
 
 
 def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> TrainingBatch:
-    """Rows of one size, where FLUX is; T5 reads `text_length` tokens."""
+    """Encodes samples of one size on FLUX's device; T5 gets `text_length` tokens."""
     unit = flux.token_pixels
     text, pooled = encode_texts(flux, [row.text for row in rows], text_length)
     grids = [
@@ -167,9 +169,9 @@ def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> Tr
 
 
 def another_reflection(reflection: Callable[[int], str], index: int, of: int) -> str:
-    """The first reflection after that of sample `index` which says something else.
+    """The first different reflection after sample `index`.
 
-    Raises SampleError where none of the next TRIES does.
+    Raises SampleError if none of the next TRIES samples has one.
     """
     own = reflection(index)
     for step in range(1, min(of, TRIES)):
@@ -180,7 +182,7 @@ def another_reflection(reflection: Callable[[int], str], index: int, of: int) ->
 
 
 def text_of(prompt: str, reflection: str, drop: Dropped) -> Text:
-    """CLIP reads the prompt; T5 the prompt and the reflection, where there is one."""
+    """The texts for CLIP (the prompt) and T5 (the prompt and the reflection, if any)."""
     says_nothing = drop.reflection or len(reflection.strip()) < SHORTEST
     text = corrector_text("" if drop.prompt else prompt, "" if says_nothing else reflection)
     return text._replace(t5="") if drop.text else text
@@ -188,7 +190,7 @@ def text_of(prompt: str, reflection: str, drop: Dropped) -> Text:
 
 @torch.no_grad()
 def encoded(flux: Flux, pictures: Sequence[Picture]) -> Tensor:
-    """Packed latents, (B, n, 64), of pictures of one size; as many at once as keep a VAE busy."""
+    """Packed latents (B, n, 64) of pictures of one size."""
     at_once = max(1, AT_ONCE // (pictures[0].width * pictures[0].height))
     parts = [pictures[i : i + at_once] for i in range(0, len(pictures), at_once)]
     return torch.cat([pack(flux.encode(to_pixels(part))) for part in parts])

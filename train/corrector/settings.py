@@ -83,7 +83,7 @@ class Views(Strict):
 class Lora(Strict):
     rank: PositiveInt = 32
     alpha: PositiveFloat | None = Field(
-        default=None, description="the LoRA is scaled by alpha / rank; None: same as rank"
+        default=None, description="the LoRA is scaled by alpha / rank; null: same as rank"
     )
     tokens: Literal["condition", "all"] = Field(
         default="condition", description="tokens that the LoRA is applied to"

@@ -1,4 +1,4 @@
-"""The sheet of a validation: what was asked, what was flawed, how it was corrected, the target."""
+"""The contact sheet of a validation: texts, flawed, corrected and target picture."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from reflectionflow_core.report.lettering import lettered, wrapped
 
 TITLES = ("flawed", "corrected", "target")
 GAP, MARGIN = 8, 16  # pixels
-SIDE = 256, 512  # pictures are shown with a longer side of at least and at most so many
-TEXT, LINE, LINES = 15, 20, 3  # of texts: size, height, and how many at most
+SIDE = 256, 512  # smallest and largest longer side of a shown picture
+TEXT, LINE, LINES = 15, 20, 3  # lines of text: font size, line height, largest number
 INK, MUTED = "#1a1a1a", "#6b6b6b"
 
 
@@ -28,7 +28,7 @@ class SheetRow:
 
 
 def sheet(rows: Sequence[SheetRow], title: str) -> bytes:
-    """A PNG with the title and, for each row, its texts and pictures side by side."""
+    """A PNG with the title and one row per correction: its texts and its pictures side by side."""
     width, height = _shown(rows[0].pictures[-1].size)
     across = 3 * width + 2 * GAP
     texts = [_texts(row, across) for row in rows]
@@ -53,7 +53,7 @@ def sheet(rows: Sequence[SheetRow], title: str) -> bytes:
 
 
 def _shown(size: tuple[int, int]) -> tuple[int, int]:
-    """The size in which a picture is shown; small ones are enlarged by whole numbers."""
+    """The size at which a picture is shown; small ones are enlarged by whole factors."""
     least, most = SIDE
     longer = max(size)
     scale = min(1.0, most / longer) if longer >= least else -(-least // longer)

@@ -1,7 +1,7 @@
-"""The corrector's training: setup, fit, validate.
+"""The corrector's training: setup, training loop and validation.
 
-Files in `out`: the LoRA in the published format, the last two checkpoints, a line a step in
-log.jsonl, a sheet of corrected pictures for each validation, and the settings of the first start.
+Files in `out`: the LoRA in the published format, the last two checkpoints, log.jsonl with a line
+per step, a contact sheet per validation, and the settings of the first start.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from train.run_folder import run_folder
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
-# Texts that latents have where train.latents was asked for them.
+# Texts that latents have only if train.latents was told to encode them.
 LATENT_TEXTS = {SHUFFLED: "another's reflection", ALONE: "the reflection without its prompt"}
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a caller gives: a FLUX or samples of its own, a second task and its weights."""
+    """Parts that a caller provides: a FLUX, samples, and a second task with its weights."""
 
     flux: Flux | None = None
     source: BatchSource | None = None
@@ -59,13 +59,13 @@ class Saved(Protocol):
     """The LoRA that is trained."""
 
     def serialised(self) -> bytes:
-        """Its file."""
+        """The content of its file."""
         ...
 
 
 @dataclass(frozen=True)
 class CorrectorTraining:
-    """All parts of a run; `fit` and what follows it know no model."""
+    """All parts of a run; `fit` and the functions after it are independent of the model."""
 
     settings: LearningSettings
     lora: Saved
@@ -80,7 +80,7 @@ class CorrectorTraining:
 
 
 def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> CorrectorLora:
-    """The trained LoRA, which is also in `settings.out`; a run that was stopped is resumed."""
+    """Trains the LoRA, saves it in `settings.out` and returns it; a stopped run is resumed."""
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     with run_folder(settings.out, record, MAY_CHANGE):
@@ -92,7 +92,7 @@ def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> Co
 
 
 def finish(training: CorrectorTraining) -> None:
-    """The steps that are left, and the LoRA's file with its moving average."""
+    """Runs the remaining steps and saves the LoRA with its averaged weights."""
     try:
         fit(training)
     finally:
@@ -107,7 +107,7 @@ def run(settings: CorrectorSettings) -> str:
 
 
 def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTraining:
-    # Long captions are common, and T5 reads their first `text_length` tokens.
+    # Long captions are common; T5 gets their first `text_length` tokens.
     warnings.filterwarnings("ignore", message="The text is .* tokens long")
     flux = overrides.flux or load(settings, texts=settings.latents is None)
     source = overrides.source or _source(settings, flux)
@@ -120,8 +120,8 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
         named = " or with ".join(LATENT_TEXTS[name] for name in lacking)
         asked = " ".join(f"{name}=true" for name in lacking)
         sys.stderr.write(
-            f"Held-out samples have no text with {named}, so validation leaves that error out. "
-            f"Latents have it if train.latents made them with {asked}.\n"
+            f"Held-out samples have no text with {named}, so validation does not measure "
+            f"that error. Run train.latents with {asked} to encode it.\n"
         )
     learner = nn.ModuleList([lora, *([overrides.learner] if overrides.learner else [])])
     return assembled(settings, source, tested, checks, lora, predict, learner, overrides.extra)
@@ -137,7 +137,7 @@ def assembled(
     learner: nn.Module,
     extra: Extra | None = None,
 ) -> CorrectorTraining:
-    """A run of these parts, at its newest checkpoint; `tested` are held out."""
+    """A run of these parts at its newest checkpoint; `tested` are the held-out samples."""
     sampler = Sampler(
         source.labels,
         settings.mixture,
@@ -162,12 +162,14 @@ def assembled(
 
 
 def fit(training: CorrectorTraining) -> None:
-    """Validates before the first step, so that what cannot work fails before the long part, and
-    where a run was killed before it had validated.
+    """Runs the training loop and its validations.
+
+    It validates before the first step, so that faults show early, and again after a resume if the
+    last validation is missing.
     """
     settings, state, path = training.settings, training.state, training.settings.out / "log.jsonl"
     checked = [record["step"] for record in records(path) if "validation" in record]
-    wait_for_all()  # all have read the log before the first of them writes to it
+    wait_for_all()  # all processes must have read the log before the first writes to it
     about = settings.model_dump(mode="json")
     reports = reports_of(settings.report, settings.out, state.step, about)
     log = Log(path, state.step, reports)
@@ -192,8 +194,7 @@ def fit(training: CorrectorTraining) -> None:
 
 
 def validate(training: CorrectorTraining, log: Log) -> None:
-    """The errors on held-out samples and the share that is mended into the log and onto the
-    terminal, and a sheet of corrections beside the log."""
+    """Logs the held-out errors and the share of fixed pictures, and writes a contact sheet."""
     step, checks = training.state.step, training.checks
     with training.state.averaged():
         error = checks.error(training.predict)
@@ -205,14 +206,14 @@ def validate(training: CorrectorTraining, log: Log) -> None:
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
         if mended:
             sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
-        if error:  # last, since a log that has it says that the validation is done
+        if error:  # last: its log entry marks the validation as done
             more = {"mended": mended.figures()} if mended else {}
             log.note(step, **error.figures(), **more)
             sys.stderr.write(f"Step {step}: {error.sentence()}.\n")
 
 
 def publish(training: CorrectorTraining) -> None:
-    """Writes the LoRA as every loader of correctors reads it."""
+    """Writes the LoRA in the published format."""
     if join().is_main_process:
         with training.state.averaged():
             replace_file(training.settings.out / FILE_NAME, training.lora.serialised())
@@ -228,7 +229,7 @@ def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
         if settings.drop.prompt and not encoded.alone:
             raise InputError(
                 f"The latents in {settings.latents} have no reflections without their prompts, "
-                "which drop.prompt reads. Set drop.prompt=0, or encode with alone=true."
+                "which drop.prompt uses. Set drop.prompt=0, or encode with alone=true."
             )
         return encoded
     triplets = Triplets(shards_in(settings.data))
@@ -238,12 +239,14 @@ def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
 
 
 def _left_out(source: BatchSource, keys: Collection[str]) -> list[int]:
-    """The numbers of the samples of these keys; InputError where there are none of a key."""
+    """The numbers of the samples with these keys; InputError if a key is unknown."""
     if not keys:
         return []
     found = [i for i in range(len(source.labels)) if source.key(i) in set(keys)]
     if unknown := sorted({*keys} - {source.key(i) for i in found}):
-        raise InputError(f"leave_out names {unknown[0]}, which is no sample. Check the keys.")
+        raise InputError(
+            f"leave_out names {unknown[0]}, but there is no such sample. Check the keys."
+        )
     return found
 
 
@@ -265,12 +268,12 @@ def _network(settings: CorrectorSettings, flux: Flux) -> Network:
     if settings.checkpointing:
         flux.transformer.enable_gradient_checkpointing()
     if not shares_weights():
-        nn.Module.to(flux.transformer, flux.device)  # diffusers' own `to` hides its types
+        nn.Module.to(flux.transformer, flux.device)  # diffusers' `to` has no type annotations
     return Network(flux.transformer)
 
 
 def _coming(settings: LearningSettings, draw: Draw) -> Iterable[Draw]:
-    """What this process draws after `draw`."""
+    """The draws of this process after `draw`."""
     schedule = settings.schedule
     for step in range(draw.step, schedule.steps):
         for each in draws(draw.seed, step, schedule):

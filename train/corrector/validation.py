@@ -1,8 +1,8 @@
-"""How far the training is: the error on held-out samples, always at the same noises and times, and
-some of them corrected, on a sheet.
+"""Validation of a training: the error on held-out samples, and a contact sheet of some corrections.
 
-A low error alone does not say that reflections are read: prompt and picture tell most of what is to
-be changed. So the error is taken with the true reflection, with none and with another sample's.
+Noises and times are always the same. A low error does not show that reflections are read, because
+prompt and picture mostly determine the correction. So the error is also measured without a
+reflection and with the reflection of another sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from train.corrector.settings import Validation
 from train.corrector.sheet import SheetRow, sheet
 from train.triplets import SampleError
 
-WORDS = {  # that are compared with those of a whole sample
+WORDS = {  # texts that are compared
     "untold": Dropped(reflection=True),
     "shuffled": Dropped(shuffled=True),
     "alone": Dropped(prompt=True),
@@ -37,10 +37,10 @@ WORDS = {  # that are compared with those of a whole sample
 
 
 def held_out(count: int, prompts: np.ndarray, seed: int) -> list[int]:
-    """Samples of so many prompts, at most half of them all, one of each, in the order of looking.
+    """`count` samples, at most half of them all, each of another prompt.
 
-    `prompts` (n,) are equal for samples of one prompt; 0 is unknown and counts as one of its own.
-    A prompt's place follows from its number, so that data which grow hold out the same ones.
+    `prompts` (n,) are equal for samples of one prompt; 0 (unknown) counts as a prompt of its own.
+    The choice depends on the prompts' numbers, so that added data leave it unchanged.
     """
     order = np.random.default_rng([seed, 0]).permutation(len(prompts))
     places = order.argsort() / max(1, len(prompts))
@@ -56,11 +56,15 @@ def held_out(count: int, prompts: np.ndarray, seed: int) -> list[int]:
 
 @dataclass(frozen=True)
 class HeldOutError:
-    """Flow-matching errors of the same held-out samples, (n,) each, by the words that are read.
+    """Flow-matching errors of the same held-out samples, (n,) each, by the text that is read.
 
-    `told` is with the true reflection, `untold` with none, `shuffled` with another sample's, all
-    after the prompt. `alone` is with the true reflection and no prompt, `nothing` with neither.
-    None where the source has no such text.
+    * `told`: prompt and true reflection.
+    * `untold`: prompt only.
+    * `shuffled`: prompt and another sample's reflection.
+    * `alone`: true reflection only.
+    * `nothing`: no text.
+
+    None if the source has no such text.
     """
 
     told: np.ndarray
@@ -70,8 +74,11 @@ class HeldOutError:
     nothing: np.ndarray | None = None
 
     def figures(self) -> dict[str, float]:
-        """The means, `validation` that of `told`; and what the lack of the reflection adds to the
-        error, with and without the prompt, with its standard errors in pairs."""
+        """The means (`validation` is that of `told`), and the increase in error without the
+        reflection.
+
+        The increase is given with and without the prompt, with paired standard errors.
+        """
         kinds = (self.told, self.untold, self.shuffled, self.alone, self.nothing)
         names = ("validation", "untold", "shuffled", "alone", "nothing")
         found = {
@@ -110,7 +117,7 @@ def _with_error(figures: dict[str, float], name: str, error: str) -> str:
 
 
 class Checks:
-    """Held-out samples, encoded once with each of the words that are compared."""
+    """Held-out samples, encoded once with each of the texts that are compared."""
 
     def __init__(
         self,
@@ -122,7 +129,7 @@ class Checks:
     ) -> None:
         self.flux, self.settings, self.lora = flux, settings, lora
         found = [(index, _batch(source, index, WHOLE)) for index in indices]
-        # A sample that cannot be read is no training sample either.
+        # Unreadable samples are not used for training either.
         read = [index for index, batch in found if batch is not None]
         shown = max(settings.pictures, settings.mended.pictures)
         self.words = [source.words(index) for index in read[:shown]]
@@ -134,14 +141,14 @@ class Checks:
 
     @torch.no_grad()
     def error(self, predict: Predict) -> HeldOutError | None:
-        """The errors of the samples, whose times are spread evenly; None where there are none."""
+        """The errors of the samples at evenly spread times; None without samples."""
         if not self.batches:
             return None
         others = {name: _errors(predict, self.others[name]) for name in WORDS if self.has(name)}
         return HeldOutError(told=_errors(predict, self.batches), **others)
 
     def has(self, name: str) -> bool:
-        """Whether there is one of WORDS of every sample."""
+        """Whether every sample has this text (one of WORDS)."""
         return len(self.others[name]) == len(self.batches)
 
     @torch.no_grad()
@@ -162,8 +169,10 @@ class Checks:
 
     @torch.no_grad()
     def mended(self, judge: Verifier) -> Mended | None:
-        """Which of the flawed pictures of the first samples a correction mends, from the same noise
-        whatever is read; None where there is none."""
+        """Which of the first flawed pictures a correction fixes, with the same noise for each text.
+
+        None if there are no flawed pictures.
+        """
         kinds = [self.batches, self.others["untold"]]
         kinds += [self.others["shuffled"]] if self.has("shuffled") else []
         asked = zip(*kinds, self.words[: self.settings.mended.pictures], strict=False)
@@ -182,7 +191,7 @@ class Checks:
         return shares(rows)
 
     def _put_away(self) -> None:
-        nn.Module.to(self.flux.vae, "cpu")  # the training may not need it
+        nn.Module.to(self.flux.vae, "cpu")  # the training may not need the VAE
 
     def _corrected(self, batch: TrainingBatch, noise: Tensor) -> Tensor:
         inputs, _ = mixed(batch, noise, torch.ones(len(batch.keys)))
@@ -198,7 +207,7 @@ class Checks:
 
 
 def _batch(source: BatchSource, index: int, words: Dropped) -> TrainingBatch | None:
-    """One sample, with the same crop whatever its words; None where it has no such words."""
+    """One sample with the same crop for every text; None if it has no such text."""
     try:
         return source.batch([source.read(index, words, np.random.default_rng(index))])
     except SampleError:
@@ -206,7 +215,7 @@ def _batch(source: BatchSource, index: int, words: Dropped) -> TrainingBatch | N
 
 
 def joined(batches: Sequence[TrainingBatch]) -> TrainingBatch:
-    """Batches of one size as one."""
+    """Several batches of one size as one."""
     names = [each.name for each in fields(TrainingBatch)]
     first = batches[0]
     parts = {

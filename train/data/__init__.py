@@ -1,5 +1,5 @@
 """`python -m train.data`: reflection triplets from five sources, as WebDataset shards (paper §3.2).
 
-Prompts become pictures, pictures are judged, the judged are paired, and a pair gets its reflection.
-Every stage is a function from a Slice to a Slice (`records.py`); `engine.py` runs them.
+Prompts are painted, the pictures judged and paired, and each pair gets a reflection. Every stage is
+a function from a Slice to a Slice (`records.py`); `engine.py` runs the stages.
 """

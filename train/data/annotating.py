@@ -1,4 +1,4 @@
-"""Reflections for pairs that have none (paper §3.2): by rule, or by a vision-language model."""
+"""Reflections for pairs without one (paper §3.2), by rule or by a vision-language model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from train.data.records import Pair, Slice, seed_of
 from train.data.settings import Reflections
 from train.data.source import StageFunction
 
-GAP = 8  # pixels of white between the two pictures
-# A reflection goes to a corrector that sees one picture only.
+GAP = 8  # white pixels between the two pictures
+# The corrector sees only one picture, so a reflection must not compare two.
 _POINTS = re.compile(
     r"\b(left|right|first|second|other|better|worse)(-hand)? (image|picture)", re.I
 )
@@ -41,7 +41,7 @@ Answer as {{"analysis": "...", "better": "left", "instruction": "..."}}."""
 
 
 class ComparisonAnswer(BaseModel):
-    """The steps of the annotation, in the order in which the model is to think."""
+    """The steps of the annotation in the order in which the model should think."""
 
     analysis: Annotated[str, StringConstraints(max_length=20_000)]
     better: Literal["left", "right"]
@@ -53,14 +53,14 @@ def build_annotation(reflections: Reflections, seed: int) -> StageFunction:
         return TemplateAnnotation(TemplateWriter(reflections.max_words))
     if reflections.vlm is None:
         raise InputError(
-            "A vision-language model writes the reflections, and there is none. "
-            "Give reflections.vlm=endpoint:PROFILE or a folder."
+            "A vision-language model must write the reflections, but none is given. Set "
+            "reflections.vlm=endpoint:PROFILE or a folder."
         )
     return VlmAnnotation(build_vlm(reflections.vlm), reflections.max_words, seed)
 
 
 class TemplateAnnotation:
-    """The stage: what is wrong with the bad picture, as edits."""
+    """Stage: the flaws of the bad picture, phrased as edits."""
 
     def __init__(self, writer: TemplateWriter) -> None:
         self.writer = writer
@@ -75,10 +75,9 @@ class TemplateAnnotation:
 
 
 class VlmAnnotation:
-    """The stage: both pictures in one, compared step by step; which one is left is drawn by lot.
+    """Stage: a model compares both pictures side by side, in random order.
 
-    A pair whose better picture the model takes for the worse one is dropped, as is one about which
-    it says nothing that can be used.
+    A pair is dropped if the model prefers its bad picture or gives no usable answer.
     """
 
     def __init__(self, vlm: Vlm, max_words: int, seed: int) -> None:
@@ -114,13 +113,13 @@ class VlmAnnotation:
         reflection = shortened(tidy(answer.instruction), self.max_words)
         if _POINTS.search(reflection):
             return "reflection points at a picture"
-        # The reasoning is kept, so that a verifier or writer can be taught to think as well.
+        # The reasoning is kept, so that a verifier or writer can be trained to reason as well.
         analysis = {"analysis": tidy(answer.analysis, 20_000)}
         return replace(pair, reflection=reflection, metadata={**pair.metadata, **analysis})
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures from left to right, scaled to one height, with a white gap between."""
+    """The pictures from left to right, scaled to one height, with a white gap between them."""
     height = max(picture.height for picture in pictures)
     scaled = [
         picture

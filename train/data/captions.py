@@ -1,4 +1,4 @@
-"""Texts that a vision-language model writes about one text or picture: short prompts, captions."""
+"""Short prompts and captions written by a vision-language model."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def build_captioning(judges: Judges, avoided: Avoided) -> CaptionStage:
 def needed_vlm(judges: Judges, task: str) -> Vlm:
     if judges.vlm is None:
         raise InputError(
-            f"A vision-language model {task}, and there is none. Give judges.vlm=endpoint:PROFILE "
-            "or a folder, or a set that has these texts."
+            f"A vision-language model {task}, but none is given. Set judges.vlm=endpoint:PROFILE "
+            "or a folder, or use data with these texts."
         )
     return build_vlm(judges.vlm, judges.device)
 
 
 class CondenseStage:
-    """The stage: items without a short prompt get one."""
+    """Stage: a short prompt for each item without one."""
 
     def __init__(self, vlm: Vlm, avoided: Avoided) -> None:
         self.vlm, self.avoided = vlm, avoided
@@ -70,7 +70,7 @@ class CondenseStage:
 
 
 class CaptionStage:
-    """The stage: pairs without a prompt get one that describes their good picture."""
+    """Stage: a prompt that describes the good picture, for each pair without a prompt."""
 
     def __init__(self, vlm: Vlm, avoided: Avoided) -> None:
         self.vlm, self.avoided = vlm, avoided
@@ -88,6 +88,6 @@ class CaptionStage:
 
 
 def said(vlm: Vlm, questions: Sequence[Question]) -> list[str]:
-    """The text of each answer; "" where the model fails."""
+    """The text of each answer; "" if the model fails."""
     answers = ask(vlm, questions, TextAnswer) if questions else []
     return ["" if isinstance(answer, Failure) else tidy(answer.text) for answer in answers]

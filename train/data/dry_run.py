@@ -14,13 +14,14 @@ from train.data.settings import SHAPES, SYNTHETIC, DataSettings, is_made
 from train.data.shards import PARTS
 from train.data.work import sources_of
 
-ASKING = ("condense", "caption")  # stages that cannot do without a model
+ASKING = ("condense", "caption")  # stages that need a model
 
 
 def dry_run(settings: DataSettings) -> str:
-    """One slice of every source through every stage in this process, with noise for pictures and
-    random judges; nothing is kept. Texts that a model would have to write first stay empty, and
-    prompts and edits of the shapes world replace files that are not on this machine.
+    """Runs one slice of each source through all stages in this process; nothing is kept.
+
+    Pictures are noise and judges random. Texts that need a model stay empty; missing files are
+    replaced by prompts and edits of the shapes world.
     """
     settings, missing = without_missing(settings)
     with TemporaryDirectory() as folder:
@@ -31,12 +32,12 @@ def dry_run(settings: DataSettings) -> str:
             for source in sources_of(small)
         ]
         summary = make(sources, small, lambda: nullcontext(HERE))
-    lines = (f"{file} is not here; the dry run does without it.\n" for file in missing)
-    return f"{''.join(lines)}{summary}The dry run went through every stage; nothing was kept.\n"
+    lines = (f"{file} does not exist; the dry run skips it.\n" for file in missing)
+    return f"{''.join(lines)}{summary}Dry run passed: every stage ran; nothing was kept.\n"
 
 
 def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:
-    """The settings without the files that are not on this machine, and which those are."""
+    """The settings without missing files, and the missing files."""
     values = settings.model_dump()
     named = {file: file for file in map(str, values["benchmarks"])}
     named |= {values[part]["file"]: values[part]["file"] for part in ("reward", "length")}
@@ -51,13 +52,13 @@ def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:
 
 
 def is_here(name: str, file: str) -> bool:
-    """Whether a file, or one of a pattern's, is there; the shapes world always is."""
+    """Whether a file, or a match of a pattern, exists; always true for the shapes world."""
     path = Path(file).expanduser()
     return is_made(name) or path.exists() or any(path.parent.glob(path.name))
 
 
 def toy(settings: DataSettings, folder: Path) -> DataSettings:
-    """The settings without models and with one slice of work for each source."""
+    """The settings without models and with one slice per source."""
     few = settings.engine.slice_items
     judged, scored = {"judge": SYNTHETIC}, {"scorers": [SYNTHETIC]}
     changes = {

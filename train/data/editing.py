@@ -1,4 +1,4 @@
-"""Editing triplets (paper §3.2): sets of edits, the edited picture's caption as the prompt."""
+"""Editing triplets (paper §3.2): data sets of edits; the edited picture's caption is the prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = SUBSET = "editing"
 def editing_source(settings: DataSettings, avoided: Avoided) -> Source:
     editing, engine = settings.editing, settings.engine
     if not editing.sets:
-        raise InputError("editing.pairs asks for edits of no set. Give editing.sets=[shapes].")
+        raise InputError("editing.pairs needs a data set. Give for example editing.sets=[shapes].")
     sets = open_sets(settings)
     found = [
         {"set": spec, "row": row}
@@ -45,7 +45,7 @@ def editing_source(settings: DataSettings, avoided: Avoided) -> Source:
 
 
 def _group(edits: EditSet, metadata: Mapping[str, Any]) -> str:
-    """What is read at once with that row."""
+    """The group of rows that is read together with this row."""
     if not isinstance(edits, ParquetEdits):
         return ""
     return f"{metadata['set']} {edits.group_of(metadata['row'])}"
@@ -61,12 +61,12 @@ def build_opening(settings: DataSettings, avoided: Avoided) -> OpenStage:
 
 
 def key_of(number: int, flawed: bytes) -> str:
-    """Of a pair: siblings, which show the same flawed picture, differ in what follows the sign."""
+    """The key of a pair; siblings (same flawed picture) differ only after the separator."""
     return f"{NAME}-{blake2b(flawed, digest_size=8).hexdigest()}{SIBLING}{number:08d}"
 
 
 class OpenStage:
-    """The stage: every row read, and written in the shards' picture format."""
+    """Stage: reads every row and encodes its pictures for the shards."""
 
     def __init__(self, sets: dict[str, EditSet], avoided: Avoided, image_format: str) -> None:
         self.sets, self.avoided, self.image_format = sets, avoided, image_format

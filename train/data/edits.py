@@ -1,6 +1,4 @@
-"""Sets of edited pictures, a small adapter for each format: rows of (source, edited, instruction,
-caption), by number.
-"""
+"""Data sets of edits, an adapter per format: (source, edited, instruction, caption) by number."""
 
 from __future__ import annotations
 
@@ -24,9 +22,9 @@ MINIATURE = PainterSettings()
 
 
 class EditSet(Protocol):
-    """Edits by number; reading one that cannot be used raises SampleError with the reason.
+    """Edits by number; unusable ones raise SampleError with the reason.
 
-    `skipped` counts by reason what was left out before it had a number.
+    `skipped` counts by reason what was excluded before numbering.
     """
 
     skipped: Counter[str]
@@ -37,7 +35,7 @@ class EditSet(Protocol):
 
 
 class JsonLinesEdits:
-    """A file with an object a line; pictures are paths, relative to the file."""
+    """A JSON Lines file; picture paths are relative to the file."""
 
     def __init__(self, file: str, fields: Editing) -> None:
         self.file, self.fields, self.skipped = Path(file), fields, Counter[str]()
@@ -48,7 +46,7 @@ class JsonLinesEdits:
                     self.starts.append(self.starts[-1] + len(line))
         except OSError as error:
             raise InputError(
-                f"The set {file} cannot be read ({reason_of(error)}). Check the path."
+                f"The data set {file} cannot be read ({reason_of(error)}). Check the path."
             ) from error
 
     def __len__(self) -> int:
@@ -69,7 +67,7 @@ class JsonLinesEdits:
 
 
 class ParquetEdits:
-    """Parquet files as the hub has them: pictures are bytes, or structs with "bytes"."""
+    """Parquet files in the hub's format: pictures are bytes, or structs with "bytes"."""
 
     def __init__(self, files: str, fields: Editing) -> None:
         from pyarrow.parquet import ParquetFile
@@ -77,18 +75,18 @@ class ParquetEdits:
         where = Path(files)
         found = [where] if where.is_file() else sorted(where.parent.glob(where.name))
         if not found:
-            raise InputError(f"There are no files {files}. Check the path.")
+            raise InputError(f"No files found: {files}. Check the path.")
         self.fields, self.skipped = fields, Counter[str]()
         named = (fields.source, fields.edited, fields.instruction, fields.caption)
         self.columns = [name for name in named if name]
-        self.groups: list[tuple[Path, int]] = []  # file and number within it
+        self.groups: list[tuple[Path, int]] = []  # file, and row group in it
         starts = [0]
         for file in found:
             try:
                 metadata = ParquetFile(file).metadata
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{file} is not a Parquet file ({error}). Get it again."
+                    f"{file} is not a Parquet file ({error}). Download it again."
                 ) from error
             for group in range(metadata.num_row_groups):
                 self.groups.append((file, group))
@@ -102,12 +100,12 @@ class ParquetEdits:
     def __getitem__(self, index: int) -> Edit:
         group = self.group_of(index)
         if self._held[0] != group:
-            self._held = (-1, [])  # two at once would take twice the memory
+            self._held = (-1, [])  # one at a time, to save memory
             self._held = (group, self._rows(*self.groups[group]))
         return edit_of(self._held[1][index - int(self.starts[group])], self.fields, _from_column)
 
     def group_of(self, index: int) -> int:
-        """The number of the row group, over all files; reading a row reads all of it."""
+        """The number of the row group over all files; reading a row reads its whole group."""
         return int(np.searchsorted(self.starts, index, "right")) - 1
 
     def _rows(self, file: Path, group: int) -> list[dict[str, Any]]:
@@ -137,7 +135,7 @@ class ShardEdits:
 def open_set(
     spec: str, fields: Editing, seed: int, painter: PainterSettings = MINIATURE
 ) -> EditSet:
-    """The set that a spec names: its format, and after a colon where it lies, or its family."""
+    """The data set of a spec: its format and, after a colon, its path or prompt family."""
     from train.miniature.edits import DraftEdits, ShapeEdits
 
     kind, _, where = spec.partition(":")
@@ -152,12 +150,12 @@ def open_set(
     }
     if kind not in formats:
         known = ", ".join(formats)
-        raise InputError(f"There is no format {kind!r} of edits. Choose one of: {known}.")
+        raise InputError(f"Unknown format of edits: {kind!r}. Choose one of: {known}.")
     return formats[kind]()
 
 
 def edit_of(row: Any, fields: Editing, picture: Callable[[Any], Image.Image]) -> Edit:
-    """A row by its fields; raises SampleError where one is missing."""
+    """The edit in a row; raises SampleError if a field is missing."""
     if not isinstance(row, Mapping):
         raise SampleError("row unreadable")
     for name in (fields.source, fields.edited, fields.instruction):

@@ -1,9 +1,8 @@
-"""Runs the stages of a source over its slices on Ray Data: one machine, or a cluster by address.
+"""Runs the stages of a source with Ray Data, on one machine or on a cluster.
 
-A stage is a pool of actors, each of which loads its model once. Slices stream: what one stage has
-done waits in the object store until the next one takes it, and a full store holds the first back.
-A block, which an actor that dies has to do again, is one slice, or the slices of one group, which
-one actor is to read. Nothing here knows what the stages do.
+A stage is a pool of actors, each of which loads its model once. Slices are streamed: a full object
+store slows down earlier stages. A block, which is repeated if its actor dies, is one slice or the
+slices of one group (read by one actor). This module does not depend on what stages do.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ HOME = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An InputError of a worker; Ray would wrap it in its own errors."""
+    """An InputError of a worker; Ray would wrap the exception in its own."""
 
     sentence: str
 
 
 class Actor:
-    """A stage within Ray, whose rows are slices as bytes."""
+    """A stage in Ray; its rows are pickled slices."""
 
     def __init__(self, build: Callable[[], StageFunction]) -> None:
         self.work: StageFunction | Refusal = _or_refusal(build)
@@ -63,8 +62,8 @@ def _or_refusal(act: Callable[[], Made]) -> Made | Refusal:
 
 @contextmanager
 def ray_session(engine: Engine) -> Iterator[None]:
-    """Ray for the time of the block: started here, or joined where there is an address."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about Ray itself
+    """A context with Ray: started on this machine, or connected if an address is given."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # silences warnings about Ray itself
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -75,16 +74,16 @@ def ray_session(engine: Engine) -> Iterator[None]:
                 num_cpus=_cpus(engine), include_dashboard=False, object_store_memory=memory, **quiet
             )
     else:
-        # The other machines have no copy of these programs.
+        # Other machines do not have these programs.
         code = [str(HOME / name) for name in ("train", "reflectionflow_core")]
         try:
             _knock(engine.address)
             ray.init(address=engine.address, runtime_env={"py_modules": code}, **quiet)
         except OSError as error:
             raise InputError(
-                f"There is no Ray at {engine.address} ({error}). Start it with `ray start --head` "
-                "and give the address that it names, or remove engine.address; where Ray asks "
-                "for its token, set RAY_AUTH_MODE=token."
+                f"No Ray cluster at {engine.address} ({error}). Start one with `ray start "
+                "--head` and give the address it prints, or remove engine.address. If Ray asks "
+                "for a token, set RAY_AUTH_MODE=token."
             ) from error
     try:
         _hush()
@@ -94,14 +93,14 @@ def ray_session(engine: Engine) -> Iterator[None]:
 
 
 def run_on_ray(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterator[Slice]:
-    """What the last stage makes of each slice, in the order in which they are done."""
+    """The last stage's result for each slice, in the order of completion."""
     import ray
 
     _check_room(stages)
     data = ray.data.from_blocks(list(map(_table, blocks_of(slices))))
     for stage in stages:
         data = data.map(
-            cast(Any, Actor),  # Ray's own types know functions only
+            cast(Any, Actor),  # Ray's type annotations only allow functions
             fn_constructor_args=(stage.build,),
             compute=ray.data.ActorPoolStrategy(size=stage.pool.workers),
             num_cpus=stage.pool.cpus,
@@ -115,7 +114,7 @@ def run_on_ray(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iter
 
 
 def blocks_of(slices: Sequence[Slice]) -> Iterator[list[Slice]]:
-    """Each slice by itself, but for neighbours of one group."""
+    """Single slices, but neighbours of one group together."""
     for _, found in groupby(enumerate(slices), lambda one: one[1].group or one[0]):
         yield [work for _, work in found]
 
@@ -127,7 +126,7 @@ def _table(block: Sequence[Slice]) -> Any:
 
 
 def begin_on_ray(act: Callable[..., Made], *given: Any) -> Callable[[], Made]:
-    """Starts a task that needs no processor of its own, wherever there is room."""
+    """Starts a task without a reserved CPU on any machine."""
     import ray
 
     task = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_or_refusal)
@@ -150,16 +149,14 @@ def run_here(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterat
 
 
 def begin_here(act: Callable[..., Made], *given: Any) -> Callable[[], Made]:
-    """Does it at once."""
+    """Runs the task at once."""
     done = act(*given)
     return lambda: done
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Where the work is done: `run` takes slices through stages, `begin` starts one task and gives
-    back what waits for its result.
-    """
+    """`run` passes slices through stages; `begin` starts a task and returns how to await it."""
 
     run: Callable[[Sequence[PipelineStage], Sequence[Slice]], Iterator[Slice]] = run_here
     begin: Callable[..., Callable[[], Any]] = begin_here
@@ -169,7 +166,7 @@ HERE, ON_RAY = Runner(), Runner(run_on_ray, begin_on_ray)
 
 
 def _knock(address: str) -> None:
-    """Ray itself would wait for minutes at an address that does not answer."""
+    """Fails fast if nothing answers at the address; Ray would wait for minutes."""
     host, _, port = address.rpartition("/")[2].partition(":")
     if port.isdecimal():  # not "auto"
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -180,7 +177,7 @@ def _cpus(engine: Engine) -> int:
 
 
 def _check_room(stages: Sequence[PipelineStage]) -> None:
-    """Ray would wait forever for processors that do not exist."""
+    """InputError if there are too few CPUs or GPUs; Ray would wait forever."""
     import ray
 
     room = ray.cluster_resources()
@@ -194,7 +191,7 @@ def _check_room(stages: Sequence[PipelineStage]) -> None:
 
 
 def _hush() -> None:
-    """Silences Ray Data's reports; this program has its own progress bar."""
+    """Turns off Ray Data's own progress display."""
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False

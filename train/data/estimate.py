@@ -1,4 +1,4 @@
-"""What a configuration will take, computed from its numbers alone; no model or set is opened."""
+"""Cost of a configuration, computed from its numbers; no model or data set is opened."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from reflectionflow_core.report.words import duration
 from train.data.settings import DataSettings, Engine
 from train.gpus import forward_operations
 
-_HOURS = 3600.0  # seconds
-FLUX_1 = (57, 3072)  # blocks and their width
+_HOURS = 3600.0  # seconds per hour
+FLUX_1 = (57, 3072)  # number of blocks, width
 TEXT_TOKENS = 512
 _ROWS = {
     "items": "work items",
@@ -33,9 +33,13 @@ _ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The work of a source. `painting` and `judging` are GPU hours, `asking` hours of one call
-    after the other, `gigabytes` those of the shards. `hours` is how long it takes with the pools of
-    the engine, and `reserved` how many GPU hours that is.
+    """The work of a source.
+
+    * `painting`, `judging`: GPU hours.
+    * `asking`: hours of model calls, one after the other.
+    * `gigabytes`: size of the shards.
+    * `hours`: duration with the engine's pools.
+    * `reserved`: GPU hours reserved during that time.
     """
 
     items: float = 0
@@ -52,7 +56,7 @@ class Load:
 
     @property
     def idle(self) -> float | None:
-        """The share of the reserved GPU hours in which nothing is painted or judged."""
+        """The share of the reserved GPU hours without painting or judging."""
         used = self.painting + self.judging
         return max(0.0, 1 - used / self.reserved) if self.reserved else None
 
@@ -61,7 +65,7 @@ class Load:
 
 
 def loads_of(settings: DataSettings) -> dict[str, Load]:
-    """The load of each source that is asked for, but for histories, which are not read here."""
+    """The load of each source in use, except histories, which are not read here."""
     rule, reward, length, editing = (
         settings.rule,
         settings.reward,
@@ -72,7 +76,7 @@ def loads_of(settings: DataSettings) -> dict[str, Load]:
     rows = editing.pairs * len(editing.sets)
     ranked = {
         "reward": (reward, reward.prompts * reward.candidates, 0),
-        # Short forms that the file lacks cost a call each; whether it does is not looked up.
+        # Assumes a call for every short prompt; the file is not read.
         "length": (
             length,
             2 * length.prompts * length.candidates,
@@ -97,7 +101,7 @@ def _load(
     calls: float = 0,
     written: bool = False,
 ) -> Load:
-    """`pairs` are those before annotation and filter; `written` ones bring their reflection."""
+    """`pairs` are counted before annotation and filter; `written` ones have a reflection."""
     assumed = settings.assumptions
     asks = settings.reflections.how == "vlm" and not written
     calls += pairs if asks else 0
@@ -123,14 +127,14 @@ def _load(
 
 
 def gpus_of(engine: Engine) -> float:
-    """How many the pools take; every source has them all, one after the other."""
+    """GPUs of all pools; sources run one after the other and use all of them."""
     return sum(pool.workers * pool.gpus for pool in (engine.paint, engine.judge, engine.filter))
 
 
 def _hours(
     engine: Engine, painting: float, judging: float, filtering: float, asking: float
 ) -> float:
-    """Until the slowest pool is done, or the GPUs that pools share; the rest goes on meanwhile."""
+    """Hours of the slowest pool or of GPUs shared by pools; everything else runs in parallel."""
     pools = (engine.paint, engine.judge, engine.filter, engine.annotate)
     work = (painting, judging, filtering, asking)
     each = [hours / pool.workers for hours, pool in zip(work, pools, strict=True)]
@@ -138,7 +142,7 @@ def _hours(
 
 
 def pictures_per_second(settings: DataSettings) -> float:
-    """What one GPU paints, as assumed or as FLUX.1's operations say."""
+    """Pictures painted per GPU second, as assumed or as computed for FLUX.1."""
     if settings.assumptions.pictures_per_gpu_second:
         return settings.assumptions.pictures_per_gpu_second
     width, height = settings.painter.size or (1024, 1024)
@@ -148,7 +152,7 @@ def pictures_per_second(settings: DataSettings) -> float:
 
 
 def estimate(settings: DataSettings) -> str:
-    """A table for the terminal's width, and what it assumes."""
+    """A table and its assumptions, as text for the terminal."""
     console = Console()
     with console.capture() as captured:
         console.print(table_of(settings))
@@ -159,7 +163,7 @@ def estimate(settings: DataSettings) -> str:
 def table_of(settings: DataSettings) -> Table:
     loads = loads_of(settings)
     loads["all"] = sum(loads.values(), Load())
-    table = Table(title="What this configuration will take", title_justify="left")
+    table = Table(title="Cost of this configuration", title_justify="left")
     table.add_column(no_wrap=True)
     for name in loads:
         table.add_column(name, justify="right", no_wrap=True)
@@ -169,15 +173,15 @@ def table_of(settings: DataSettings) -> Table:
 
 
 def assumptions_of(settings: DataSettings) -> Iterator[str]:
-    """What the table assumes."""
+    """The assumptions of the table."""
     assumed = settings.assumptions
     yield f"Assumed ({assumed.source}):"
     counted = not assumed.pictures_per_gpu_second
     gpu = f"{settings.gpu.assumed}, by FLUX.1's operations" if counted else "a GPU"
-    yield f"  {pictures_per_second(settings):.3g} pictures painted a second on {gpu}"
-    yield f"  {assumed.judged_per_gpu_second:g} pictures judged a second on a GPU"
-    yield f"  {assumed.seconds_per_call:g} seconds for a call of a vision-language model (VLM)"
-    yield f"  {assumed.megabytes_per_picture:g} MB for a picture in a shard"
+    yield f"  {pictures_per_second(settings):.3g} pictures painted per second on {gpu}"
+    yield f"  {assumed.judged_per_gpu_second:g} pictures judged per second on a GPU"
+    yield f"  {assumed.seconds_per_call:g} seconds per call of a vision-language model (VLM)"
+    yield f"  {assumed.megabytes_per_picture:g} MB per picture in a shard"
     yield f"  {assumed.rule_yield:.0%} of rule-based prompts neither too easy nor too hard"
     yield f"  {assumed.kept:.0%} of pairs kept by annotation and filter"
     gpus = gpus_of(settings.engine)
@@ -185,13 +189,13 @@ def assumptions_of(settings: DataSettings) -> Iterator[str]:
     yield f"  hours with {where}, one source after the other; loading models is not counted"
     if pictures := _pictures_of_a_slice(settings):
         lost = duration(pictures / pictures_per_second(settings))
-        yield f"A painter that dies repeats one slice: {pictures} pictures, {lost}."
+        yield f"After a crash, a painter repeats one slice: {pictures} pictures, {lost}."
     if settings.histories.runs:
-        yield "Search histories are not counted: they are only read by the run itself."
+        yield "Search histories are not counted: only the run itself reads them."
 
 
 def _pictures_of_a_slice(settings: DataSettings) -> int:
-    """The most that are painted for the items of one."""
+    """The largest number of pictures painted for a slice."""
     rule, reward, length = settings.rule, settings.reward, settings.length
     each = (
         rule.candidates if rule.prompts else 0,

@@ -1,4 +1,4 @@
-"""The last check of a pair: its texts, its pictures, and the verifiers' agreement."""
+"""The last check of a pair: its texts, its pictures, and the agreement of the scorers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def build_filtering(settings: Filter, judges: Judges) -> FilterStage:
 
 
 class FilterStage:
-    """The stage: keeps pairs of which every scorer prefers the good picture by `margin`, and those
-    that a person chose.
+    """Stage: keeps pairs whose good picture every scorer prefers by more than `margin`.
+
+    Pairs chosen by a person are always kept.
     """
 
     def __init__(self, scorers: dict[str, Verifier], margin: float) -> None:
@@ -43,7 +44,7 @@ class FilterStage:
 
 
 def fault_of(pair: Pair) -> str:
-    """Why the pair cannot be used, whatever a model says; "" where it can."""
+    """Why a pair is unusable whatever the scorers say; "" if it is usable."""
     if not pair.prompt.strip():
         return "prompt empty"
     if not pair.reflection.strip():

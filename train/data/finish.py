@@ -34,8 +34,9 @@ LIBRARIES = ("diffusers", "numpy", "pillow", "ray", "torch", "transformers", "we
 def finish(
     folder: Path, shards: Sequence[int], sources: Sequence[Source], settings: DataSettings
 ) -> dict[str, Any]:
-    """Writes all files that describe the shards, and returns the manifest. Reports are read one by
-    one and several times: a million texts would fill the memory.
+    """Writes all files that describe the shards; returns the manifest.
+
+    Reports are read one by one and several times, because a million texts would fill the memory.
     """
     manifest = manifest_of(reports_of(folder, shards), sources, settings)
     is_triplets = all(source.subset != CHATS for source in sources)
@@ -47,7 +48,7 @@ def finish(
     files.replace_file(folder / CARD, card.encode())
     if settings.images:
         unpack(folder, manifest)
-    # Last, so that a manifest means that all the rest is there.
+    # Last: an existing manifest means that everything else exists.
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     files.replace_file(folder / MANIFEST, text.encode() + b"\n")
     return manifest
@@ -81,7 +82,7 @@ def manifest_of(
 
 
 class _Counts:
-    """What a source's reports add up to."""
+    """Totals of a source's reports."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.triplets = source, 0
@@ -116,7 +117,7 @@ def _shard(shard: int, report: Report) -> dict[str, Any]:
 
 
 def reports_of(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]]:
-    """The numbers and reports of finished shards, read one by one."""
+    """Numbers and reports of finished shards, read one by one."""
     for shard in shards:
         if (report := finished(folder, shard)) is None:
             raise InputError(
@@ -126,9 +127,9 @@ def reports_of(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Repor
 
 
 def writer_row(sample: SampleReport, _: Report, settings: DataSettings) -> dict[str, Any]:
-    """A conversation for supervised fine-tuning of a reflection writer, in trl's form.
+    """A conversation for fine-tuning a reflection writer, in trl's format.
 
-    The request is the one that the published Reflection-Generator knows.
+    The request is that of the published Reflection-Generator.
     """
     request = REQUEST.format(prompt=sample.prompt)
     asked = [{"type": "image"}, {"type": "text", "text": request}]
@@ -144,7 +145,7 @@ def writer_row(sample: SampleReport, _: Report, settings: DataSettings) -> dict[
 
 
 def verifier_row(sample: SampleReport, report: Report, settings: DataSettings) -> dict[str, Any]:
-    """Two pictures of a prompt, in an order drawn by lot; `label` is 1 or 2, the better one."""
+    """Two pictures of a prompt in random order; `label` is 1 or 2, the better one."""
     good, bad = (_image(sample, name, settings) for name in (GOOD, BAD))
     first = seed_of(settings.seed, "label", sample.key) % 2 == 0
     return {
@@ -158,12 +159,14 @@ def verifier_row(sample: SampleReport, report: Report, settings: DataSettings) -
 
 
 def unpack(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """All pictures of the shards as files, named as within the shards."""
+    """Writes all pictures of the shards as files, named as in the shards."""
     files.make_folder(folder / IMAGES)
     for shard in manifest["shards"]:
         with tarfile.open(folder / shard["name"]) as tar:
             for member in tar:
-                name = Path(member.name).name  # never a path, whoever made the shard
+                name = Path(
+                    member.name
+                ).name  # the name must not be a path, even in a foreign shard
                 stream = tar.extractfile(member)
                 if stream and name.split(".")[1] in (GOOD, BAD, PICTURE):
                     files.replace_file(folder / IMAGES / name, stream.read())

@@ -1,6 +1,4 @@
-"""Triplets from searches: where a correction of `reflectionflow run` made a picture better, by the
-run's own score or because a person picked it.
-"""
+"""Triplets from searches: corrections that raised the run's score or that a person preferred."""
 
 from __future__ import annotations
 
@@ -26,13 +24,13 @@ NAME = "histories"
 def histories_source(settings: DataSettings, avoided: Avoided) -> Source:
     if not settings.histories.consent:
         raise InputError(
-            "Runs hold the prompts, words and pictures of people. Give histories.consent=true if "
-            "they agree to their use for training, or leave histories.runs out."
+            "Runs contain people's prompts, texts and pictures. Give histories.consent=true if "
+            "these people agree to their use for training, or leave out histories.runs."
         )
     where = Path(settings.histories.runs).expanduser()
     found = sorted(path.parent for path in where.parent.glob(f"{where.name}/{RUN}"))
     if not found:
-        raise InputError(f"There are no runs in {where}. Give their folders as a pattern.")
+        raise InputError(f"No runs found in {where}. Give a pattern of their folders.")
     items: list[Item] = []
     rejects: Counter[str] = Counter()
     for folder in found:
@@ -55,9 +53,10 @@ def build_reading(histories: Histories, image_format: str) -> HistoryStage:
 
 
 def preferences(history: History) -> list[tuple[int, int]]:
-    """Numbers of a better and a worse picture, as a person said: the winner is better than its
-    parent and than the others of its round, and what was not vetoed is better than what was. Later
-    words withdraw what earlier ones said against a winner or for what is vetoed.
+    """Pairs (better, worse) of candidate numbers from a person's feedback.
+
+    A chosen winner is better than its parent and the others of its round; a picture is better than
+    a vetoed one. Later feedback overrides earlier feedback.
     """
     pictures = list(history)
     rounds = [number for number, found in enumerate(history.rounds) for _ in found]
@@ -82,9 +81,11 @@ def preferences(history: History) -> list[tuple[int, int]]:
 
 
 class HistoryStage:
-    """The stage: every correction of each run that gained more than `margin` in score, and every
-    picture that a person preferred to another, which no judge overrules. Where that is no
-    correction of the other, the words are left to the annotation.
+    """Stage: corrections that raised the score by more than `margin`, and pictures preferred by a
+    person.
+
+    No judge overrules a person. If the preferred picture is not a correction of the other, the
+    reflection is left to the annotation.
     """
 
     def __init__(self, margin: float, image_format: str) -> None:

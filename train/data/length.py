@@ -1,7 +1,7 @@
-"""Long-short triplets (paper §3.2): what a detailed prompt paints is better than what a short does.
+"""Long-short triplets (paper §3.2): a detailed prompt gives better pictures than its short form.
 
-The short one is the prompt of the triplet: it is what a user writes, and what CLIP can read whole.
-Where a line of the file has no short one, the judges' vision-language model condenses the long one.
+The triplet has the short prompt, which is what users write and what fits into CLIP. If the file has
+none, judges.vlm condenses the long prompt.
 """
 
 from __future__ import annotations

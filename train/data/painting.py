@@ -16,7 +16,7 @@ from train.data.settings import SYNTHETIC, PainterSettings
 from train.data.synthetic import SyntheticGenerator
 from train.triplets import encoded
 
-Wishes = Callable[[Item], Sequence[str]]  # the prompts that an item's pictures are painted from
+Wishes = Callable[[Item], Sequence[str]]  # the prompts of an item's pictures
 
 
 def painter_choice(settings: PainterSettings) -> ActorChoice:
@@ -38,10 +38,9 @@ def build_painting(
 
 
 class PaintStage:
-    """The stage: all pictures of a slice in batches that depend on nothing but the slice.
+    """Stage: all pictures of a slice, in batches that depend only on the slice.
 
-    A picture's seed follows from the run's seed, its prompt and its position among those of that
-    prompt.
+    A picture's seed is derived from the run's seed, its prompt and its position.
     """
 
     def __init__(

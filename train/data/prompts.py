@@ -1,4 +1,4 @@
-"""Prompts that may be used: read from files, without those of benchmarks and without repetition."""
+"""Prompts from files, without duplicates and without those of benchmarks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Meaning = tuple[Any, ...]
 
 
 class Avoided:
-    """Prompts of benchmarks: by their words and, where the file says what they ask, by meaning.
+    """Prompts of benchmarks, compared by words and, if the file gives their tasks, by meaning.
 
-    "a cup left of a dog" is avoided where the benchmark has "a dog right of a cup". `held_out`
-    keeps the miniature's held-out prompts out too, by which it is measured.
+    "a cup left of a dog" is excluded if the benchmark has "a dog right of a cup". `held_out` also
+    excludes the miniature's held-out prompts.
     """
 
     def __init__(self, files: Iterable[str], held_out: bool) -> None:
@@ -57,7 +57,7 @@ def _is_measured(prompt: str) -> bool:
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file: objects with a "prompt", or each line a prompt itself."""
+    """The lines of a file: objects with a "prompt", or plain prompts."""
     try:
         lines = read_text(file).split("\n")
     except TextError as error:
@@ -87,7 +87,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
 def usable(
     records: Iterable[Mapping[str, Any]], avoided: Avoided, most: int
 ) -> tuple[list[Mapping[str, Any]], Counter[str]]:
-    """The first `most` records whose prompts may be used, and why others were dropped."""
+    """The first `most` usable records, and counts of the excluded ones by reason."""
     kept: list[Mapping[str, Any]] = []
     rejects: Counter[str] = Counter()
     seen: set[str] = set()
@@ -115,13 +115,13 @@ def usable(
 def _is_usable(text: str) -> bool:
     try:
         checked_text(text)
-    except TextError:  # JSON can hold what no text can
+    except TextError:  # JSON can contain lone surrogates
         return False
     return True
 
 
 def meaning(task: Task) -> Meaning:
-    """What a task asks for, independent of its wording."""
+    """What a task asks for, independent of wording."""
     relations = [
         _relation(need, task.include[need.target])
         for need in task.include
@@ -139,7 +139,7 @@ def _relation(need: Need, other: Need) -> tuple[str, ...]:
 
 
 def shape_prompts(seed: int) -> list[dict[str, Any]]:
-    """All training prompts of the miniature, shuffled, each with a layout as its long form."""
+    """All training prompts of the miniature in random order; each has a layout as its long form."""
     from train.miniature.scenes import training_layout
 
     asked = [pair for family in FAMILIES for pair in prompts(family, held_out=False)]

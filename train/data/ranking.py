@@ -1,6 +1,6 @@
-"""Several scorers as one: each ranks the pictures of a prompt, and the ranks are averaged.
+"""Combines several scorers: each ranks the pictures of a prompt, and the ranks are averaged.
 
-Scores of different scorers have nothing in common but their order, and that only within a prompt.
+Scores of different scorers, and of different prompts, are not comparable.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from train.data.synthetic import SyntheticVerifier
 
 
 def build_scorers(specs: Sequence[str], judges: Judges) -> dict[str, Verifier]:
-    """The verifiers by their specs, without the folders of their weights."""
+    """The verifiers of these specs, by name without the folders of their weights."""
     if not specs:
-        raise InputError("There are no scorers. Give at least one, such as clip-score:FOLDER.")
+        raise InputError("No scorer is given. Give at least one, such as clip-score:FOLDER.")
     scorers: dict[str, Verifier] = {}
     for spec in specs:
         name = spec.partition(":")[0]
         while name in scorers:
-            name += "'"  # such as two CLIPs
+            name += "'"  # for example two CLIP models
         scorers[name] = _scorer(spec, judges)
     return scorers
 
@@ -50,7 +50,7 @@ def _scorer(spec: str, judges: Judges) -> Verifier:
 
 
 def mean_ranks(pictures: Sequence[PaintedPicture]) -> list[float]:
-    """The mean over the scorers of each picture's rank, from 0 (worst) to 1; equals share ranks."""
+    """Each picture's rank from 0 (worst) to 1, averaged over the scorers; ties share a rank."""
     if len(pictures) < 2:
         return [0.5] * len(pictures)
     marks = np.array([list(picture.marks.values()) for picture in pictures])  # (pictures, scorers)
@@ -62,10 +62,10 @@ def build_ranking(settings: Ranked, judges: Judges, name: str, seed: int) -> Ran
 
 
 class RankStage:
-    """The stage: every picture scored for the item's prompt, good ones paired with bad ones.
+    """Stage: scores every picture for its prompt and pairs good with bad ones.
 
-    An item with a detailed prompt has its good pictures among those painted from that, and its bad
-    ones among those painted from the short one; all are ranked together.
+    If an item has a detailed prompt, its good pictures come from that prompt and its bad ones from
+    the short prompt; all are ranked together.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class RankStage:
 def scored(
     scorers: dict[str, Verifier], prompt: str, pictures: Sequence[PaintedPicture]
 ) -> list[PaintedPicture]:
-    """The pictures that all scorers could judge, with their marks."""
+    """The pictures that all scorers could judge, with their scores."""
     images: list[Image] = [picture.image for picture in pictures]
     verdicts = {name: scorer.verify(prompt, images) for name, scorer in scorers.items()}
     known = []

@@ -1,4 +1,4 @@
-"""What stages hand to each other: plain records that can be pickled, without models or files."""
+"""Records passed between stages: picklable, without models or files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from PIL.Image import Image
 from reflectionflow_core.record import Verdict
 from train.triplets import opened
 
-BY_PERSON: Mapping[str, Any] = {"by": "person"}  # metadata of a pair that somebody chose
+BY_PERSON: Mapping[str, Any] = {"by": "person"}  # metadata of a pair chosen by a person
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of a source's work list: `number` is its position there, `metadata` JSON.
+    """An entry of a source's work list; `number` is its position, `metadata` JSON.
 
-    Neighbours of one `group` are read at once, as a row group of Parquet is; "" is none.
+    Neighbours with the same `group` are read together, like a row group of Parquet; "": no group.
     """
 
     number: int
@@ -31,10 +31,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class PaintedPicture:
-    """A picture as a file's bytes, and the judges' verdicts.
+    """A picture as file bytes, with the judges' verdicts.
 
-    `prompt` is what it was painted from. `marks` are the scorers' scores by name, higher is better;
-    `unmet` is what is wrong, in the words of the first judge that says it.
+    `prompt` is the prompt it was painted from, `marks` the scores by scorer (higher is better),
+    `unmet` the flaws named by the first judge that names some.
     """
 
     data: bytes
@@ -46,11 +46,11 @@ class PaintedPicture:
 
     @property
     def image(self) -> Image:
-        """Raises SampleError."""
+        """The picture; raises SampleError."""
         return opened(self.data)
 
     def judged(self, verdicts: Mapping[str, Verdict]) -> PaintedPicture:
-        """The picture with the verdict of each named judge."""
+        """The picture with these judges' verdicts."""
         given = list(verdicts.values())
         return replace(
             self,
@@ -62,9 +62,9 @@ class PaintedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two pictures for one prompt, and how the bad one becomes the good one.
+    """Two pictures for a prompt, and the reflection that leads from the bad to the good one.
 
-    `key` names it in all shards; `metadata` is JSON that goes into the sample.
+    `key` is unique over all shards; `metadata` is JSON for the sample.
     """
 
     key: str
@@ -77,7 +77,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ChatSample:
-    """A question with the answer to learn, as JSON `told`, and its picture's file, or nothing."""
+    """A question with its answer (JSON in `told`) and the file of its picture, if any."""
 
     key: str
     prompt: str
@@ -87,10 +87,11 @@ class ChatSample:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A few items of one shard on their way; `position` is that of the slice in its shard.
+    """Some items of a shard on their way through the stages; `position` is the slice's place in the
+    shard.
 
-    `pictures` has those of each item until they are paired. `rejects` counts what was dropped by
-    reason, `counts` what was spent: pictures painted, model calls.
+    `pictures` are those of each item until they are paired. `rejects` counts dropped work by
+    reason, `counts` pictures painted and model calls.
     """
 
     shard: int
@@ -104,11 +105,11 @@ class Slice:
 
     @property
     def group(self) -> str:
-        """That of its items, which is the same for all."""
+        """The group that all its items share."""
         return self.items[0].group if self.items else ""
 
     def paired(self, pairs: Iterable[Pair], rejects: Iterable[str] = (), **counts: int) -> Slice:
-        """The slice with these pairs instead of pictures, more rejects and more counts."""
+        """The slice with pairs instead of pictures, and with added rejects and counts."""
         return replace(
             self,
             pictures=(),
@@ -119,5 +120,5 @@ class Slice:
 
 
 def seed_of(*parts: object) -> int:
-    """A seed of 32 bits that depends on the parts alone."""
+    """A 32-bit seed that depends only on the parts."""
     return int.from_bytes(sha256(repr(parts).encode()).digest()[:4], "big")

@@ -1,7 +1,7 @@
-"""Triplets that are in another shard already, to the bit or nearly; the first of them stays.
+"""Finds triplets that repeat, or nearly repeat, one of an earlier shard; the first is kept.
 
-Within a shard they are left out when it is joined. Over all shards only those are compared that
-have parts of their fingerprints in common. Memory is about 510 bytes a triplet.
+Repeats within a shard are removed when it is assembled. Over all shards, only triplets that share a
+part of their fingerprints are compared. Memory: about 510 bytes per triplet.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 
 from train.data.shards import Report, SampleReport
 
-BITS = 256  # of a fingerprint
-WINDOW = 256  # of more triplets than these with the same parts only neighbours are compared
+BITS = 256  # bits per fingerprint
+WINDOW = 256  # in larger groups with equal parts, only neighbours are compared
 REPEATED, NEARLY = "repeated in another shard", "nearly repeated in another shard"
 _ONES = np.array([number.bit_count() for number in range(256)], np.uint8)
 
-Repeats = dict[int, dict[int, str]]  # by shard: places in its report, and why
+Repeats = dict[int, dict[int, str]]  # by shard: place in its report, and reason
 
 
 @dataclass
 class _Prints:
-    """What is compared of n triplets, in the order of their shards."""
+    """Data for comparing n triplets, in the order of their shards."""
 
     shards: array[int] = field(default_factory=lambda: array("I"))
     places: array[int] = field(default_factory=lambda: array("I"))
-    digests: array[int] = field(default_factory=lambda: array("Q"))  # their first 64 bits
-    said: array[int] = field(default_factory=lambda: array("Q"))  # the words
-    looks: bytearray = field(default_factory=bytearray)  # both fingerprints, 64 bytes
+    digests: array[int] = field(default_factory=lambda: array("Q"))  # first 64 bits of the digests
+    said: array[int] = field(default_factory=lambda: array("Q"))  # digests of the texts
+    looks: bytearray = field(default_factory=bytearray)  # two fingerprints, 64 bytes
 
     def add(self, shard: int, place: int, sample: SampleReport) -> None:
         self.shards.append(shard)
@@ -42,8 +42,9 @@ class _Prints:
 
 
 def repeats(reports: Iterable[tuple[int, Report]], near_bits: int | None) -> Repeats:
-    """Nothing is left out for the sake of what is itself left out. Those of one shard were compared
-    when it was joined.
+    """The repeated triplets of each shard. A removed triplet does not cause others to be removed.
+
+    Triplets of one shard were compared when it was assembled.
     """
     found = _Prints()
     for shard, report in reports:
@@ -77,18 +78,19 @@ def _repeated(found: _Prints, near_bits: int | None) -> Iterator[tuple[int, str]
 
 
 def _of_common_words(said: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Those of the numbers whose words others have too, one after the other."""
+    """Those of the numbers whose texts occur more than once."""
     _, place, counts = np.unique(said[numbers], return_inverse=True, return_counts=True)
     common = counts[place] > 1
     return numbers[common][np.argsort(place[common], kind="stable")]
 
 
 def near_pairs(looks: np.ndarray, bits: int) -> set[tuple[int, int]]:
-    """Pairs of numbers of `looks` (n, 2, 32) uint8 whose first and whose second fingerprints differ
-    in at most `bits` of 256, the lower number first.
+    """Pairs (lower, higher) of numbers whose first and second fingerprints differ in at most `bits`
+    of 256.
 
-    Cut into one part more than the bits that may differ, both have a part in common (Manku et al.,
-    Detecting Near-Duplicates for Web Crawling, 2007); sorting by parts brings them together.
+    `looks` is (n, 2, 32) uint8. Cut into one part more than the bits that may differ, both
+    fingerprints have an equal part (Manku et al., Detecting Near-Duplicates for Web Crawling,
+    2007); sorting by parts finds it.
     """
     found: set[tuple[int, int]] = set()
     if len(looks) < 2:
@@ -110,9 +112,7 @@ def near_pairs(looks: np.ndarray, bits: int) -> set[tuple[int, int]]:
 
 
 def _parts(prints: np.ndarray, count: int) -> list[np.ndarray]:
-    """`count` parts of fingerprints (n, 32) uint8, each as numbers (n,) that are equal where the
-    parts are.
-    """
+    """`count` parts of fingerprints (n, 32) uint8, each as numbers (n,), equal for equal parts."""
     bits = np.unpackbits(prints, axis=1)
     ends = np.linspace(0, BITS, count + 1).astype(int).tolist()
     return [_numbered(np.packbits(bits[:, a:b], axis=1)) for a, b in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""Reward-based triplets (paper §3.2): any prompts, pictures ranked by several scorers."""
+"""Reward-based triplets (paper §3.2): any prompts, with pictures ranked by several scorers."""
 
 from __future__ import annotations
 

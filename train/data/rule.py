@@ -1,7 +1,8 @@
-"""Rule-based triplets (paper §3.2): composed prompts, pictures examined by rules, best and worst.
+"""Rule-based triplets (paper §3.2): composed prompts, pictures checked by rules, best against
+worst.
 
-Difficulty is the share of right pictures. The paper cuts three quantiles over all prompts, which
-would have to wait for the last picture; here the cuts are settings, so that shards stream.
+Difficulty is the share of correct pictures. The paper takes quantiles over all prompts, which would
+need all pictures first; here the limits are settings, so that shards can be streamed.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from train.data.source import PipelineStage, Source
 from train.data.synthetic import SyntheticVerifier
 
 NAME = SUBSET = "rule"
-BINS = ((1 / 3, "hard"), (2 / 3, "medium"), (1.0, "easy"))  # by the share of right pictures
-_TRIES = 2000  # draws in a row without a new prompt before the vocabulary counts as used up
+BINS = ((1 / 3, "hard"), (2 / 3, "medium"), (1.0, "easy"))  # by the share of correct pictures
+_TRIES = 2000  # draws without a new prompt after which the vocabulary counts as exhausted
 
 Judge = Callable[[Item, Sequence[Image]], list[Verdict]]
 
@@ -55,7 +56,7 @@ def candidates_of(item: Item, count: int) -> list[str]:
 
 
 def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Counter[str]]:
-    """As many new prompts as are asked for; InputError where the vocabulary has fewer."""
+    """This many different new prompts; InputError if the vocabulary has too few."""
     items: list[Item] = []
     rejects: Counter[str] = Counter()
     seen: set[Any] = set()
@@ -75,19 +76,21 @@ def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Count
             items.append(Item(len(items), prompt, {"task": task_record(task)}))
     if len(items) < rule.prompts:
         raise InputError(
-            f"The vocabulary makes about {len(items)} prompts, not {rule.prompts}. "
-            "Give more objects or colours, or ask for fewer prompts."
+            f"The vocabulary makes about {len(items)} prompts, but rule.prompts is "
+            f"{rule.prompts}. Give more objects or colours, or fewer prompts."
         )
     return items, rejects
 
 
 def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
-    """Tasks without end, a family by its share and then one of its tasks."""
+    """Endless tasks: a family by its share, then one of its tasks."""
     objects = rule.objects or list(SHAPES)
     colours = rule.colours or list(SHAPE_COLOURS)
     shares = rule.families.model_dump()
     if not any(shares.values()) or min(len(objects), len(colours)) < 2:
-        raise InputError("Rule-based prompts need a family, two objects and two colours at least.")
+        raise InputError(
+            "Rule-based prompts need at least one family, two objects and two colours."
+        )
     while True:
         (family,) = rng.choices(list(shares), list(shares.values()))
         first, second = rng.sample(objects, 2)
@@ -114,7 +117,7 @@ def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
 
 
 def sentence(task: Task) -> str:
-    """The prompt of a task, in GenEval's words."""
+    """The prompt of a task, in GenEval's wording."""
     said = [quantity(n.count, " ".join(filter(None, (n.colour, n.name)))) for n in task.include]
     relation = task.include[-1].relation
     if relation:
@@ -129,8 +132,8 @@ def build_judge(rule: Rule, device: str | None) -> Judge:
         return _by_prompt(ExactVerifier())
     if not rule.judge.startswith(DETECTOR):
         raise InputError(
-            f"There is no judge {rule.judge!r}. Choose exact, or detector:FOLDER with the folder "
-            "of a Mask2Former, Grounding DINO or OWLv2."
+            f"Unknown rule.judge: {rule.judge!r}. Choose exact, or detector:FOLDER with a "
+            "Mask2Former, Grounding DINO or OWLv2."
         )
     return _by_detector(rule, device)
 
@@ -161,7 +164,7 @@ def build_examination(rule: Rule, device: str | None, seed: int) -> JudgeStage:
 
 
 class JudgeStage:
-    """The stage: every picture judged, and each prompt's pictures paired."""
+    """Stage: judges every picture and pairs those of each prompt."""
 
     def __init__(self, judge: Judge, rule: Rule, seed: int) -> None:
         self.judge, self.rule, self.seed = judge, rule, seed
@@ -184,7 +187,7 @@ class JudgeStage:
 def pairs_of(
     item: Item, judged: Sequence[PaintedPicture], rule: Rule, seed: int
 ) -> list[Pair] | str:
-    """Right pictures with the worst of the wrong ones, or why there is no pair."""
+    """Correct pictures paired with the worst wrong ones, or the reason why there is no pair."""
     right = [picture for picture in judged if picture.passed]
     share = len(right) / len(judged)
     if not right or share < rule.hardest:

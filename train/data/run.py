@@ -1,4 +1,4 @@
-"""A run of the data engine: sources, slices, shards, and what describes them."""
+"""A run of the data engine: sources, slices, shards, and the files that describe them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from train.run_folder import start_or_resume
 from train.triplets import CHATS
 
 RUN = "run.json"
-JOINED_AT_ONCE = 8  # shards
+JOINED_AT_ONCE = 8  # shards assembled at once
 OpenEngine = Callable[[], AbstractContextManager[Runner]]
 
 
 def run(settings: DataSettings) -> str:
-    """The whole work, on Ray; returns a summary."""
+    """Runs everything on Ray; returns a summary."""
     sources = sources_of(settings)
     folder = settings.out.expanduser()
     files.make_folder(folder / PARTS)
@@ -37,17 +37,17 @@ def run(settings: DataSettings) -> str:
         begin(settings, sources)
         _sweep(folder)
         summary = make(sources, settings, _on_ray(settings))
-        _sweep(folder)  # also what a worker of a killed run has finished meanwhile
+        _sweep(folder)  # includes work finished by workers of a killed run
         with suppress(OSError):
             (folder / PARTS).rmdir()
     return f"{summary}Done: {folder}\n"
 
 
 def begin(settings: DataSettings, sources: list[Source]) -> None:
-    """Writes down what is asked; InputError where the folder holds anything else."""
+    """Records the settings; InputError if the folder contains other data."""
     folder = settings.out.expanduser()
     if not (folder / RUN).exists() and any(folder.glob("*.tar")):
-        raise InputError(f"{folder} holds shards of other programs. Choose another folder.")
+        raise InputError(f"{folder} contains shards of other programs. Choose another folder.")
     start_or_resume(folder / RUN, run_record(settings, sources))
 
 
@@ -71,7 +71,7 @@ def make(sources: Sequence[Source], settings: DataSettings, open_engine: OpenEng
 def _make(
     source: Source, shards: dict[int, list[Slice]], settings: DataSettings, engine: Runner
 ) -> None:
-    """Makes what is missing of these shards; each is assembled as soon as its parts are there."""
+    """Makes what is missing of these shards; each is assembled once its parts are complete."""
     folder = settings.out.expanduser()
     missing = {
         shard: {w.position for w in slices if not part_file(folder, shard, w.position).exists()}
@@ -93,7 +93,7 @@ def _by_keys(folder: Path, found: Repeats) -> Iterator[tuple[int, dict[str, str]
 
 
 def _each(engine: Runner, act: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
-    """Does all of them, some at a time."""
+    """Runs all calls, several at a time."""
     waiting: deque[Callable[[], object]] = deque()
     for given in calls:
         waiting.append(engine.begin(act, *given))
@@ -106,7 +106,7 @@ def _each(engine: Runner, act: Callable[..., object], calls: Iterable[tuple[obje
 def _completed(
     done: Iterator[Slice], missing: dict[int, set[int]], before: int, show: Show
 ) -> Iterator[int]:
-    """The number of each shard whose last part is there."""
+    """The number of each shard when its last part is done."""
     for count, work in enumerate(done, before + 1):
         missing[work.shard].discard(work.position)
         show(count)
@@ -124,7 +124,7 @@ def _on_ray(settings: DataSettings) -> OpenEngine:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what a killed run left half-written; the folder is locked, so nobody else writes."""
+    """Removes incomplete files of a killed run; the folder is locked, so nobody else is writing."""
     for each in (folder, folder / PARTS, folder / IMAGES):
         files.sweep(each, "*")
     for shard in {

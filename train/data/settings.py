@@ -75,38 +75,23 @@ class Rule(Strict):
         default="", description="folder of the CLIP model that recognises colours"
     )
     confidence: Share | None = Field(
-        default=None, description="lowest confidence of a detection; None: the detector's default"
+        default=None, description="lowest confidence of a detection; null: the detector's default"
     )
-    counting_confidence: Share | None = Field(
-        default=None, description="the same for objects that are counted"
-    )
-    max_overlap: Share | None = Field(
-        default=None, description="detections of one class that overlap more (IoU) are duplicates"
-    )
-    easiest: Share = Field(
-        default=0.9, description="drop prompts for which a larger share of the pictures is correct"
-    )
-    hardest: Share = Field(
-        default=0.1, description="drop prompts for which a smaller share of the pictures is correct"
-    )
+    counting_confidence: Share | None = Field(default=None, description="the same when counting")
+    max_overlap: Share | None = Field(default=None, description="IoU above which boxes are one")
+    easiest: Share = Field(default=0.9, description="drop prompts with a larger share correct")
+    hardest: Share = Field(default=0.1, description="drop prompts with a smaller share correct")
     pairs: PositiveInt = Field(default=1, description="most pairs per prompt")
 
 
 class Ranked(Strict):
-    prompts: NonNegativeInt = Field(
-        default=0, description="number of prompts, from the start of the file"
-    )
-    file: str = Field(
-        default="shapes", description="text or JSON lines; shapes: the miniature's own prompts"
-    )
+    prompts: NonNegativeInt = Field(default=0, description="prompts, from the start of the file")
+    file: str = Field(default="shapes", description="text, JSON Lines, or shapes: generated")
     candidates: int = Field(default=10, ge=2, description="pictures per prompt")
     scorers: list[str] = Field(
-        default=["exact"],
-        description="verifiers such as clip-score:FOLDER; their ranks are averaged",
+        default=["exact"], description="verifiers, such as clip-score:FOLDER; ranks are averaged"
     )
-    top: PositiveInt = Field(
-        default=3, description="good pictures are taken from this many best ones"
-    )
+    top: PositiveInt = Field(default=3, description="good pictures are among this many best ones")
     margin: Share = Field(default=0.3, description="smallest difference in mean rank, 0 to 1")
     pairs: PositiveInt = Field(default=1, description="most pairs per prompt")
 
@@ -145,8 +130,7 @@ class Histories(Strict):
     )
     subset: Literal["general", "length", "rule", "editing"] = "rule"
     margin: NonNegativeFloat = Field(
-        default=0.0,
-        description="smallest gain in the run's score; not needed for a person's choice",
+        default=0.0, description="smallest gain in score; not needed for a person's choice"
     )
 
 
@@ -156,9 +140,7 @@ class Staged(Strict):
         description="prompts that are planned, painted in stages and inspected, which gives "
         "questions with answers for train.writer; needs a separate run",
     )
-    file: str = Field(
-        default="shapes", description="text or JSON lines; shapes: the miniature's own prompts"
-    )
+    file: str = Field(default="shapes", description="text, JSON Lines, or shapes: generated")
     teacher: str = Field(
         default="rules",
         description="source of the answers: rules (shapes world), endpoint:PROFILE or a folder",
@@ -184,7 +166,7 @@ class Filter(Strict):
     near_bits: NonNegativeInt | None = Field(
         default=8,
         description="pairs whose picture hashes differ by at most so many of 256 "
-        "bits are duplicates; None: only identical ones",
+        "bits are duplicates; null: only identical ones",
     )
 
 
@@ -196,9 +178,9 @@ class Pool(Strict):
 
 class Engine(Strict):
     address: str | None = Field(
-        default=None, description="address of a Ray cluster; None: this machine"
+        default=None, description="address of a Ray cluster; null: this machine"
     )
-    cpus: PositiveInt | None = Field(default=None, description="CPUs of this machine; None: all")
+    cpus: PositiveInt | None = Field(default=None, description="CPUs of this machine; null: all")
     object_store_gb: PositiveFloat = Field(
         default=1.0, description="memory for the pictures between stages on this machine"
     )
@@ -218,14 +200,12 @@ class Assumptions(Strict):
 
     source: str = Field(default="not measured", description="origin of the figures")
     pictures_per_gpu_second: PositiveFloat | None = Field(
-        default=None, description="None: computed for FLUX.1 on the GPU of `gpu`"
+        default=None, description="null: computed for FLUX.1 on the GPU of `gpu`"
     )
     judged_per_gpu_second: PositiveFloat = 5.0
     seconds_per_call: PositiveFloat = 2.0
     megabytes_per_picture: PositiveFloat = 0.5
-    rule_yield: Share = Field(
-        default=0.5, description="share of prompts that are neither too easy nor too hard"
-    )
+    rule_yield: Share = Field(default=0.5, description="share of prompts of medium difficulty")
     kept: Share = Field(default=0.85, description="share of pairs that pass annotation and filter")
 
 

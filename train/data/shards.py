@@ -1,9 +1,8 @@
-"""Shards on disk: slices leave parts, and when all parts of a shard are there they become it.
+"""Shards on disk: slices leave parts, which are joined into a shard once they are complete.
 
-A part and a shard are written whole or not at all; a shard counts as finished when the JSON beside
-it knows its size. Parts are joined in their order, so a shard has the same bytes whichever machine
-wrote its parts, and when. No pair is there twice within a shard; repeats.py finds those of all
-shards.
+Parts and shards are written atomically; a shard is finished if the JSON next to it gives its size.
+Parts are joined in order, so a shard has the same bytes whichever machine wrote its parts. There
+are no repeated pairs within a shard; repeats.py finds those across shards.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ if TYPE_CHECKING:
 
 PARTS = "parts"
 REPORT = "report"
-SIDE = 16  # of the grid whose 256 differences are a picture's fingerprint
+SIDE = 16  # of the grid whose 256 brightness differences are a picture's fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class SampleReport:
-    """What is known of a sample without its pictures.
+    """The facts of a sample without its pictures.
 
-    `digest` is of all its content, `prints` of the look of both pictures, as hexadecimal;
-    `difficulty` is that of its prompt, "" where nobody counted.
+    `digest` is that of its content, `prints` the fingerprints of both pictures (hexadecimal),
+    `difficulty` that of its prompt ("": unknown).
     """
 
     key: str
@@ -61,13 +60,13 @@ class SampleReport:
 
     @property
     def said(self) -> int:
-        """A number below 2^64 that is the same for the same words of prompt and reflection."""
+        """A 64-bit number, equal for equal prompts and reflections."""
         return digest(f"{self.prompt} {self.reflection}")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The JSON beside a shard, or within a part."""
+    """The JSON next to a shard, or in a part."""
 
     samples: tuple[SampleReport, ...]
     items: int
@@ -76,7 +75,7 @@ class Report:
     source: str = ""
     subset: str = ""
     difficulty: Mapping[str, int] = field(default_factory=dict)
-    sha256: str = ""  # of the shard; "" where no pair is left, and so no shard
+    sha256: str = ""  # of the shard; "" if no pair is left and there is no shard
     bytes: int = 0
 
 
@@ -90,7 +89,7 @@ def part_file(folder: Path, shard: int, position: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class StoreStage:
-    """The stage: a slice's pairs as a part; the slice continues without them."""
+    """Stage: writes a slice's pairs as a part; the slice continues without them."""
 
     folder: Path
     source: str
@@ -135,7 +134,7 @@ class StoreStage:
 
 
 def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Report:
-    """Joins the parts into their shard and deletes them; of a shard that is there, what is left."""
+    """Joins the parts into their shard and deletes them; if the shard exists, deletes leftovers."""
     if (done := finished(folder, shard)) is not None:
         forget_parts(folder, shard)
         return done
@@ -163,7 +162,7 @@ def _write_shard(
     about: Report,
     left_out: Mapping[str, int],
 ) -> Report:
-    """The kept samples of the parts as the shard, its index, and the report of all of it."""
+    """Writes the kept samples of the parts as a shard, with its index and report."""
     name, made = folder / f"{shard_name(shard)}.tar", _whole(folder, shard)
     sha256, size = "", 0
     if kept:
@@ -180,7 +179,7 @@ def _write_shard(
         sha256=sha256,
         bytes=size,
     )
-    # The report first: with it `recover` knows the joined shard again, wherever a kill falls.
+    # The report first: `recover` needs it after an interruption.
     files.replace_file(name.with_suffix(".json"), _json(asdict(report)) + b"\n")
     if kept:
         _put(made, name)
@@ -188,7 +187,7 @@ def _write_shard(
 
 
 def _whole(folder: Path, shard: int) -> Path:
-    """Where the shard is written until it is whole."""
+    """The path of the shard while it is being written."""
     return folder / PARTS / f"{shard:06d}-whole.tar"
 
 
@@ -199,9 +198,7 @@ def _put(made: Path, name: Path) -> None:
 
 
 def recover(folder: Path, shard: int) -> None:
-    """Puts a shard in its place which a killed run had joined, with its report, and no more, or
-    makes the index that such a shard lacks.
-    """
+    """Moves a shard into place that an interrupted run had completed, with its report."""
     name, made = folder / f"{shard_name(shard)}.tar", _whole(folder, shard)
     report = _written(name)
     if report and made.is_file() and sha256_of(made) == report.sha256:
@@ -211,8 +208,9 @@ def recover(folder: Path, shard: int) -> None:
 
 
 def thin(folder: Path, shard: int, without: Mapping[str, str]) -> None:
-    """Leaves samples out of a finished shard, by their keys, and counts why. A second call, as of a
-    task that is tried again, changes nothing.
+    """Removes samples from a finished shard by key, and counts them by reason.
+
+    Calling it again, as in a repeated task, changes nothing.
     """
     recover(folder, shard)
     report = finished(folder, shard)
@@ -231,7 +229,7 @@ def forget_parts(folder: Path, shard: int) -> None:
 
 
 def finished(folder: Path, shard: int) -> Report | None:
-    """The report of a shard that is there whole, else None."""
+    """The report of a complete shard, otherwise None."""
     name = folder / f"{shard_name(shard)}.tar"
     report = _written(name)
     size = name.stat().st_size if name.is_file() else 0
@@ -239,7 +237,7 @@ def finished(folder: Path, shard: int) -> Report | None:
 
 
 def _written(name: Path) -> Report | None:
-    """The report beside a shard, or beside where it is to be; None where there is none."""
+    """The report next to a shard or to its future path; None if there is none."""
     try:
         return _report(json.loads(name.with_suffix(".json").read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -247,25 +245,25 @@ def _written(name: Path) -> Report | None:
 
 
 def read_part(file: Path) -> Report:
-    """Raises InputError where a part that was written is damaged."""
+    """A part's content; InputError if it is damaged."""
     try:
         with tarfile.open(file) as tar:
             stream = tar.extractfile(f"{REPORT}.json")
             return _report(json.loads(stream.read() if stream else b""))
     except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{file} is damaged ({error}). Delete it and start again; the rest is kept."
+            f"{file} is damaged ({error}). Delete it and start again; everything else is kept."
         ) from error
 
 
 def without_repeats(
     samples: Sequence[SampleReport], near_bits: int | None
 ) -> tuple[list[SampleReport], Counter[str]]:
-    """The samples without those that came before, to the bit or nearly, and how many those are.
+    """The samples without repeats and near repeats, and counts of these.
 
-    Two pairs are nearly the same if their words are and both fingerprints differ by `near_bits` of
-    256 at most: good from good and bad from bad. None looks for equal ones only. Where words
-    differ, the little that differs between the pictures may be what they say.
+    Two pairs nearly repeat each other if their texts are equal and both fingerprints, good with
+    good and bad with bad, differ in at most `near_bits` of 256 bits (None: only equal pairs count).
+    Pairs with different texts are kept: the texts may describe the small difference.
     """
     kept: list[SampleReport] = []
     prints: dict[int, list[tuple[int, int]]] = {}
@@ -299,15 +297,15 @@ def sample_of(pair: Pair) -> SampleReport:
 
 
 def sample_of_chat(chat: ChatSample) -> SampleReport:
-    """Its picture may be another question's too, so that only equal ones are repeats."""
+    """A question's sample. Questions may share a picture, so only equal ones are repeats."""
     whole = hashlib.sha256(chat.told.encode() + chat.image).hexdigest()
     return SampleReport(chat.key, chat.prompt, "", whole, (whole, whole))
 
 
 def fingerprint(image: Image.Image) -> str:
-    """Whether each cell of a grid is brighter than its right neighbour: 256 bits, in hexadecimal.
+    """Whether each cell of a grid is brighter than its right neighbour: 256 bits, hexadecimal.
 
-    It stays nearly the same when a picture is scaled, compressed or made brighter.
+    It is nearly invariant to scaling, compression and brightness.
     """
     grid = np.asarray(image.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
     return np.packbits(grid[:, :-1] > grid[:, 1:]).tobytes().hex()
@@ -330,7 +328,7 @@ def _join(stream: BinaryIO, parts: Sequence[Path], keys: set[str]) -> None:
 
 
 def _samples(part: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples of a part one by one; a key's members stand together."""
+    """The samples of a part one by one; files of one key are adjacent."""
     with tarfile.open(part) as tar:
         key, members = "", {}
         for member in tar:
@@ -346,8 +344,8 @@ def _samples(part: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def _writer(stream: BinaryIO) -> TarWriter:
-    """Bytes that depend on the content alone, not on who writes, where and when."""
-    from webdataset.writer import TarWriter  # it imports torch
+    """A tar writer whose bytes depend only on the content."""
+    from webdataset.writer import TarWriter  # imports torch
 
     return TarWriter(stream, user="", group="", mode=0o644, mtime=0, encoder=False)
 

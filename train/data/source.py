@@ -1,4 +1,4 @@
-"""A source as the engine sees it: its work list, and the stages that make pairs of it."""
+"""A source for the engine: its work list, and the stages that turn it into pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ StageFunction = Callable[[Slice], Slice]
 
 @dataclass(frozen=True, slots=True)
 class PipelineStage:
-    """A step of the work; `build` loads what it needs, once in each of the pool's workers."""
+    """A stage; `build` runs once in each worker of the pool and loads what it needs."""
 
     name: str
     build: Callable[[], StageFunction]
@@ -23,7 +23,7 @@ class PipelineStage:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Items in their order, what was dropped before any work, and the stages that end in pairs."""
+    """Items in order, counts of what was excluded beforehand, and the stages."""
 
     name: str
     subset: str

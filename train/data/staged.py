@@ -1,6 +1,7 @@
-"""Questions with answers for models that plan, inspect and reflect within a search: prompts are
-planned in stages, a picture of each stage's scene is painted, and a teacher answers what a search
-would ask about prompt and pictures (Zhang et al. 2026, Huang et al. 2025).
+"""Questions with answers for models that plan, inspect and reflect in a search.
+
+Prompts are planned in stages, a picture of each stage's scene is painted, and a teacher answers
+what a search would ask (Zhang et al. 2026, Huang et al. 2025).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def staged_source(settings: DataSettings, avoided: Avoided) -> Source:
 
 
 def scenes_of(item: Item) -> list[str]:
-    """What is painted for an item: the scene of each stage."""
+    """The prompts painted for an item: the scene of each stage."""
     return [stage.scene for stage in stages_of(item)]
 
 
@@ -61,7 +62,7 @@ def build_looking(staged: Staged) -> LookStage:
 
 
 class PlanStage:
-    """The stage: items get their plan; those without one are dropped."""
+    """Stage: plans each item; items without a plan are dropped."""
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
@@ -82,7 +83,7 @@ class PlanStage:
 
 
 class LookStage:
-    """The stage: what a search asks about the picture of each stage."""
+    """Stage: what a search asks about the picture of each stage."""
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
@@ -101,7 +102,7 @@ class LookStage:
 def chats_of(
     item: Item, taught: Iterable[Taught], files: dict[bytes, bytes] | None = None
 ) -> list[ChatSample]:
-    """As they are stored; `files` are the pictures' own, by their pixels."""
+    """The chats for the shard; `files` are the pictures' files by their pixels."""
     found: list[ChatSample] = []
     for number, (kind, question, answer) in enumerate(taught):
         text = answer.model_dump_json() if isinstance(answer, BaseModel) else answer

@@ -1,4 +1,4 @@
-"""A painter and a judge without a model, for benchmarks and dry runs: nothing but hashes."""
+"""A painter and a judge without a model, for benchmarks and dry runs; both use hashes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reflectionflow_core.record import Request, Seed, Verdict
 from train.data.records import seed_of
 
 SIDE = 16  # pixels
-RIGHT = 0.5  # share of the pictures that pass
+RIGHT = 0.5  # share of passing pictures
 
 
 class SyntheticGenerator:

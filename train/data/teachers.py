@@ -1,5 +1,6 @@
-"""Who answers what planners, inspectors and writers of a search are asked, so that a model learns
-to: the rules of the shapes world, or a vision-language model.
+"""Teachers that answer what a search asks its planners, inspectors and writers.
+
+Either the rules of the shapes world or a vision-language model.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ from reflectionflow_core.writers.two_lists import TwoLists
 
 RULES = "rules"
 Kind = Literal["plan", "think", "keeps", "inspect", "reflect"]
-Taught = tuple[Kind, Question, BaseModel | str]  # what is asked, and the answer to learn
+Taught = tuple[Kind, Question, BaseModel | str]  # question, and answer to learn
 
 
 class Teacher(Protocol):
-    """Each returns questions as a search asks them, with answers; none where it has no answer."""
+    """Returns questions as asked in a search, with answers; unanswered ones are left out."""
 
     @property
     def calls(self) -> int:
-        """Of a model, so far."""
+        """Model calls so far."""
         ...
 
     def plan(self, prompt: str) -> tuple[list[Taught], tuple[Stage, ...]]:
-        """The plan of a prompt, and what is asked about it; no stages without a plan."""
+        """The plan of a prompt and the questions about it; no stages if planning fails."""
         ...
 
     def look(self, prompt: str, stages: Sequence[Stage], images: Sequence[Image]) -> list[Taught]:
-        """About the picture of each stage, of which the last is the whole prompt's."""
+        """Questions about the picture of each stage; the last stage shows the whole prompt."""
         ...
 
 
@@ -108,7 +109,7 @@ class Rules:
 
 
 class VlmTeacher:
-    """A vision-language model answers; what it cannot answer is left out."""
+    """A vision-language model answers; questions it cannot answer are left out."""
 
     def __init__(self, vlm: str, max_words: int) -> None:
         self.vlm, self.max_words = build_vlm(vlm), max_words
@@ -131,7 +132,7 @@ class VlmTeacher:
         compared = [requirements.question_of(prompt, scene) for scene in scenes]
         odds = [p for p in yes(self.vlm, compared) if not isinstance(p, Failure)]
         if len(odds) < len(compared) or odds[-1] <= 0.5:
-            return taught, ()  # a plan that lacks something is none to learn
+            return taught, ()  # an incomplete plan must not be learnt
         taught += [_keeps(prompt, scene, p > 0.5) for scene, p in zip(scenes, odds, strict=True)]
         return [*taught, ("plan", planned, steps)], whole_last(stages, prompt)
 
@@ -153,20 +154,20 @@ class VlmTeacher:
 
 
 def _keeps(prompt: str, text: str, kept: bool) -> Taught:
-    """Whether a text keeps all that the prompt asks for."""
+    """Whether a text keeps everything that the prompt asks for."""
     return "keeps", requirements.question_of(prompt, text), "yes" if kept else "no"
 
 
 def whole_last(stages: Sequence[Stage], prompt: str) -> tuple[Stage, ...]:
-    """The last stage paints the prompt itself, as in a search."""
+    """The stages, with the prompt itself as the last one, as in a search."""
     return (*stages[:-1], replace(stages[-1], scene=prompt))
 
 
 def about(prompt: str, image: Image, verdict: Verdict) -> Request:
-    """A request to correct that picture."""
+    """A request to correct this picture."""
     return Request(0, parent=Candidate(image, prompt, 0, verdict))
 
 
 def build_teacher(spec: str, max_words: int) -> Teacher:
-    """The rules, or the model of that folder or endpoint:PROFILE."""
+    """The rules, or the model in this folder or at endpoint:PROFILE."""
     return Rules(max_words) if spec == RULES else VlmTeacher(spec, max_words)

@@ -1,4 +1,4 @@
-"""The work list of a run: sources, shards, slices, and the record that identifies them."""
+"""The work list of a run: sources, shards, slices, and the record that identifies the run."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from train.data.teachers import RULES
 from train.triplets import CHATS
 
 FORMAT = 1
-# Settings that may change when a run is resumed: the shards do not depend on them.
+# Settings that may change on resuming: the shards do not depend on them.
 MAY_CHANGE = {"out", "images", "licences", "assumptions", "gpu"}
-OF_ENGINE = ("shard_items", "slice_items")  # of the engine's only these may not change
+OF_ENGINE = ("shard_items", "slice_items")  # of the engine's settings, only these must not change
 
 
 def sources_of(settings: DataSettings) -> list[Source]:
-    """The sources that are asked for, each ending in pairs; InputError if there is none."""
+    """The sources in use; InputError if there is none."""
     wanted: dict[Callable[[DataSettings, Avoided], Source], object] = {
         rule_source: settings.rule.prompts,
         reward_source: settings.reward.prompts,
@@ -50,19 +50,19 @@ def sources_of(settings: DataSettings) -> list[Source]:
     sources = [build(settings, avoided) for build, asked in wanted.items() if asked]
     if not sources:
         raise InputError(
-            "No source is asked for anything. Give rule.prompts=..., reward.prompts=..., "
-            "length.prompts=..., editing.pairs=..., histories.runs=... or staged.prompts=..."
+            "No source is used. Give rule.prompts=..., reward.prompts=..., length.prompts=..., "
+            "editing.pairs=..., histories.runs=... or staged.prompts=..."
         )
     if settings.staged.prompts and len(sources) > 1:
         raise InputError(
-            "Questions with answers and triplets have folders of their own. Set staged.prompts=0, "
-            "or the other sources to 0."
+            "Questions with answers need a separate run. Set staged.prompts=0, or set the other "
+            "sources to 0."
         )
     return sources
 
 
 def stages_of(source: Source, settings: DataSettings) -> tuple[PipelineStage, ...]:
-    """The source's own stages, and those that all pairs go through, to the disk."""
+    """The source's own stages, followed by the common ones that end on the disk."""
     annotate = partial(build_annotation, settings.reflections, settings.seed)
     keep = partial(build_filtering, settings.filter, settings.judges)
     folder = settings.out.expanduser().resolve()
@@ -80,9 +80,7 @@ def stages_of(source: Source, settings: DataSettings) -> tuple[PipelineStage, ..
 
 
 def sharded(source: Source, first: int, settings: DataSettings) -> dict[int, list[Slice]]:
-    """The slices of each shard of a source, of one group each; its shards are numbered from
-    `first`.
-    """
+    """The slices of each shard, each of one group; shards are numbered from `first`."""
     size, step = settings.engine.shard_items, settings.engine.slice_items
     shards: dict[int, list[Slice]] = {}
     for number, start in enumerate(range(0, len(source.items), size)):
@@ -93,18 +91,18 @@ def sharded(source: Source, first: int, settings: DataSettings) -> dict[int, lis
 
 
 def batched(items: Iterable[Item], most: int) -> Iterator[tuple[Item, ...]]:
-    """Tuples of `most` items, and of what is left."""
+    """Tuples of `most` items; the last one may be shorter."""
     left = iter(items)
     while part := tuple(islice(left, most)):
         yield part
 
 
 def run_record(settings: DataSettings, sources: list[Source]) -> dict[str, Any]:
-    """All that determines the shards' bytes, as JSON."""
+    """Everything that determines the shards' bytes, as JSON."""
     values = settings.model_dump(mode="json", exclude=MAY_CHANGE)
     values["engine"] = {name: values["engine"][name] for name in OF_ENGINE}
     if not settings.staged.prompts:
-        del values["staged"]  # which earlier runs do not know
+        del values["staged"]  # not recorded by earlier versions
     return {
         "format": FORMAT,
         "settings": values,
@@ -114,7 +112,7 @@ def run_record(settings: DataSettings, sources: list[Source]) -> dict[str, Any]:
 
 
 def models_of(settings: DataSettings) -> dict[str, str]:
-    """Digests of all weights by the name of the setting."""
+    """Digests of all weights, by the name of the setting."""
     models: dict[str, str] = {}
     if settings.painter.model != SYNTHETIC and settings.paints:
         models["painter"] = identity(painter_choice(settings.painter))["model"]
@@ -139,7 +137,7 @@ def _work_digest(source: Source) -> str:
     whole = sha256()
     for item in source.items:
         record = {"number": item.number, "prompt": item.prompt, "told": item.metadata}
-        record |= {"group": item.group} if item.group else {}  # slices are cut by it
+        record |= {"group": item.group} if item.group else {}  # determines the slices
         whole.update(json.dumps(record, sort_keys=True).encode())
     return whole.hexdigest()
 

@@ -1,1 +1,1 @@
-"""A LoRA that teaches an editing model to correct, from the same triplets as the corrector."""
+"""Trains a LoRA for correcting with an editing model, from the corrector's triplets."""

@@ -1,6 +1,4 @@
-"""The training in small: made-up triplets, a FLUX.2 [klein] with few and narrow layers of random
-weights, one step, and the LoRA loaded again by diffusers.
-"""
+"""A small training: generated triplets, a random FLUX.2 [klein], one step, the LoRA reloaded."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ from train.editor.training import train
 from train.processes import join
 from train.qwen.tiny import miniature_words, tokenizer_of
 
-WIDTH, LAYERS = 16, 28  # of the text encoder: three layers up to the 27th are read
+WIDTH, LAYERS = 16, 28  # layers of the text encoder: the 9th, 18th and 27th are used
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}<|im_start|>assistant\n"
@@ -34,9 +32,9 @@ CHAT = (
 
 
 def dry_run(settings: EditorSettings) -> str:
-    """Raises what a training would raise; the text says what was done."""
+    """A report as text; raises what a training would raise."""
     if join(settings.torch_device).num_processes > 1:
-        raise InputError("A dry run is one process. Start it without a launcher.")
+        raise InputError("A dry run uses one process. Start it without a launcher.")
     with tempfile.TemporaryDirectory() as folder:
         small = _small(settings, Path(folder))
         lora = train(small, small_klein(settings.seed))
@@ -48,7 +46,7 @@ def dry_run(settings: EditorSettings) -> str:
         if not all(
             torch.allclose(names[name].float(), p, atol=1e-6) for name, p in trained.items()
         ):
-            raise InputError("The LoRA that was saved is not the one that was trained.")
+            raise InputError("The saved LoRA differs from the trained one.")
     return (
         f"Dry run passed: one step on a small random model, {len(lora.modules)} modules with a "
         "LoRA, saved and loaded again by diffusers.\n"
@@ -56,7 +54,7 @@ def dry_run(settings: EditorSettings) -> str:
 
 
 def small_klein(seed: int = 0) -> Any:
-    """A pipeline of random weights with the parts of FLUX.2 [klein]."""
+    """A small FLUX.2 [klein] pipeline with random weights."""
     torch.manual_seed(seed)
     tokenizer = tokenizer_of(miniature_words())
     tokenizer.chat_template = CHAT

@@ -1,4 +1,4 @@
-"""What the training of an editing model will take, before anything is loaded."""
+"""Memory and time of an editing model's training, computed before anything is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.gpus import VAE_DECODE, VAE_ENCODE, check_fit, forward_operations, sm
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
-# FLUX.2 [klein] by its name: the transformer's configuration, and the text encoder's weights.
+# The published FLUX.2 [klein]: the transformer's configuration and the text encoder's weights.
 PUBLISHED: dict[str, tuple[dict[str, Any], float]] = {
     "4B": ({"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24}, 4.02e9),
     "9B": ({"num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32}, 8.19e9),
@@ -29,7 +29,7 @@ VAE = 84e6  # weights
 
 
 def estimate(settings: EditorSettings) -> str:
-    """The figures as lines of text; InputError where they do not fit into the GPU."""
+    """The figures as text; InputError if they do not fit into the GPU."""
     config, encoder = structure(settings.model)
     with torch.device("meta"):
         transformer = Flux2Transformer2DModel(**config)
@@ -67,7 +67,7 @@ def estimate(settings: EditorSettings) -> str:
 
 
 def structure(model: str) -> tuple[dict[str, Any], float]:
-    """The transformer's configuration and the text encoder's weights, of a folder or by name."""
+    """The transformer's configuration and the text encoder's size, from a folder or a name."""
     file = Path(model).expanduser() / "transformer" / "config.json"
     if file.is_file():
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def structure(model: str) -> tuple[dict[str, Any], float]:
     known = next((row for name, row in PUBLISHED.items() if name in model.upper()), None)
     if known is None:
         raise InputError(
-            f"The sizes of {model} are not known here. Give its folder, or a name with "
+            f"The size of {model} is unknown. Give its folder, or a name with "
             f"{' or '.join(PUBLISHED)} in it."
         )
     config, encoder = known
@@ -91,7 +91,7 @@ def _tokens(settings: EditorSettings) -> int:
 
 
 def _time(settings: EditorSettings, blocks: int, width: int, encoder: float) -> str:
-    """Of the run and its parts; frozen weights have no gradients, as in the corrector's."""
+    """Time of the run and its parts; frozen weights have no gradients, as for the corrector."""
     forward = forward_operations(blocks, width, _tokens(settings))
     pixels = settings.target_size**2 + settings.condition_size**2
     encoding = pixels * VAE_ENCODE + 2 * encoder * settings.text_length

@@ -1,4 +1,4 @@
-"""FLUX.2 [klein] as it is trained: what it is given, its velocity, its LoRA on all tokens."""
+"""FLUX.2 [klein] for training: its inputs, its velocity, and a LoRA applied to all tokens."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from train.corrector.settings import Views
 from train.processes import join
 from train.triplets import Triplets
 
-PATCH = 16  # pixels a side of a token
-REFERENCE = 10  # the time coordinate of the picture that is edited
+PATCH = 16  # pixels per side of a token
+REFERENCE = 10  # time coordinate of the input picture
 TARGETS = re.compile(
     r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
     r"|to_qkv_mlp_proj|to_out)|.*\.ff(_context)?\.linear_(in|out)"
@@ -32,26 +32,26 @@ TARGETS = re.compile(
 
 
 def load(model: str, dtype: str, device: str) -> Flux2KleinPipeline:
-    """The pipeline on this process's device; InputError where it cannot be loaded."""
+    """The pipeline on this process's device; InputError if it cannot be loaded."""
     kind = torch.bfloat16 if dtype == "bf16" else torch.float32
     try:
         pipeline = Flux2KleinPipeline.from_pretrained(model, torch_dtype=kind)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{model} is no FLUX.2 [klein] in diffusers' layout ({error}). Give its folder."
+            f"{model} is not a FLUX.2 [klein] in diffusers format ({error}). Give its folder."
         ) from error
     return prepared(cast(Any, pipeline).to(join(device).device))
 
 
 def prepared(pipeline: Any) -> Any:
-    """With frozen weights."""
+    """The pipeline with frozen weights."""
     for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False).eval()
     return pipeline
 
 
 class EditorLora:
-    """A PEFT LoRA within the transformer, in float32."""
+    """A PEFT LoRA in the transformer, in float32."""
 
     def __init__(self, transformer: Any, rank: int, seed: int) -> None:
         names = targets(transformer)
@@ -66,20 +66,20 @@ class EditorLora:
         self.transformer, self.modules = transformer, names
 
     def serialised(self) -> bytes:
-        """A file that diffusers' `load_lora_weights` reads."""
+        """A file for diffusers' `load_lora_weights`."""
         state = get_peft_model_state_dict(self.transformer)
         named = {f"transformer.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
         return save(named, {"format": "pt"})
 
 
 def targets(transformer: nn.Module) -> list[str]:
-    """The linears of all blocks that get a LoRA: attention and feed-forward, of both streams."""
+    """The layers that get a LoRA: attention and feed-forward of all blocks and both streams."""
     named = transformer.named_modules()
     return [n for n, m in named if isinstance(m, nn.Linear) and TARGETS.fullmatch(n)]
 
 
 class EditorShards(Shards):
-    """The corrector's samples with an instruction as an editing model is asked in a search."""
+    """The corrector's samples, with instructions as a search gives them to an editing model."""
 
     def __init__(self, pipeline: Any, triplets: Triplets, views: Views) -> None:
         parts: Any = SimpleNamespace(token_pixels=PATCH)
@@ -112,20 +112,20 @@ class EditorShards(Shards):
 
 
 def instruction(prompt: str, reflection: str, drop: Dropped) -> str:
-    """What is read after the drops; without its prompt the reflection alone."""
+    """The text after the drops; without the prompt only the reflection."""
     said = "" if drop.reflection or len(reflection.strip()) < SHORTEST else reflection
     return said if drop.prompt else edit_text(prompt, said)
 
 
 @torch.no_grad()
 def encoded(pipeline: Any, pixels: Tensor) -> Tensor:
-    """Latents (B, 128, h, w) of pictures (B, 3, H, W) in -1..1."""
+    """Latents (B, 128, h, w) of pictures (B, 3, H, W) from -1 to 1."""
     vae = pipeline.vae
     return pipeline._encode_vae_image(pixels.to(vae.device, vae.dtype), generator=None)
 
 
 def velocity(transformer: nn.Module, inputs: FluxInputs) -> Tensor:
-    """Of the picture's tokens, (B, n, 128)."""
+    """The velocity of the picture's tokens, (B, n, 128)."""
     assert inputs.condition is not None and inputs.condition_ids is not None
     rows, count = len(inputs.latents), inputs.latents.shape[1]
     places = torch.cat([positions(inputs.image_ids, 0), positions(inputs.condition_ids, REFERENCE)])

@@ -1,4 +1,4 @@
-"""Settings of the training of an editing model; most are the corrector's."""
+"""Settings of an editing model's training; most are those of the corrector."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The training of an editing model: its parts, and the corrector's loop around them.
+"""Training of an editing model: its own parts in the corrector's loop.
 
-Files in `out` are the corrector's; the LoRA is one of diffusers.
+Files in `out` are the corrector's; the LoRA is in diffusers format.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from train.triplets import Triplets
 
 
 class EditorChecks(Checks):
-    """The corrector's checks; pictures are corrected by Euler steps of equal length."""
+    """The corrector's validation; pictures are corrected by equal Euler steps."""
 
     def __init__(
         self, pipeline: Any, source: BatchSource, indices: list[int], settings: Any
@@ -54,11 +54,11 @@ class EditorChecks(Checks):
         return to_picture(pixels[0])
 
     def _put_away(self) -> None:
-        """The VAE stays: every batch needs it."""
+        """Keeps the VAE: every batch needs it."""
 
 
 def train(settings: EditorSettings, pipeline: Any = None) -> EditorLora:
-    """The trained LoRA, which is also in `settings.out`; a run that was stopped is resumed."""
+    """Trains the LoRA, saves it in `settings.out` and returns it; a stopped run is resumed."""
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     with run_folder(settings.out, record, MAY_CHANGE):
@@ -73,7 +73,7 @@ def setup(settings: EditorSettings, pipeline: Any = None) -> CorrectorTraining:
     lora = EditorLora(transformer, settings.rank, settings.seed)
     if settings.checkpointing:
         transformer.enable_gradient_checkpointing()
-        transformer.train()  # without dropout; diffusers checkpoints only what trains
+        transformer.train()  # there is no dropout; diffusers uses checkpointing only in train mode
     source = EditorShards(pipeline, Triplets(shards_in(settings.data)), settings)
     tested = held_out(settings.validation.samples, source.prompts, settings.seed)
     checks = EditorChecks(pipeline, source, tested, settings.validation)

@@ -1,1 +1,1 @@
-"""Encodes pictures and texts before a training, so that it needs neither VAE nor T5."""
+"""Encodes pictures and texts before a training, which then needs neither VAE nor T5."""

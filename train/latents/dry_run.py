@@ -1,4 +1,4 @@
-"""The encoding in small: made-up triplets and a narrow FLUX of random weights."""
+"""The encoding in small: generated triplets and a narrow FLUX with random weights."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Latents of both pictures, T5's states with and without the reflection and CLIP's vector of every
-sample, in files of PART samples. Existing files are kept, so a killed run is resumed.
+"""Encodes samples into files of PART samples: latents of both pictures, T5 states, CLIP vectors.
+
+T5 states are stored with and without the reflection. Existing files are kept, so that a killed run
+can be resumed.
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ from train.run_folder import check_same_run
 from train.shard_lists import shards_in
 from train.triplets import SampleError, Triplets
 
-AT_ONCE = 8  # samples of one size that are encoded together
+AT_ONCE = 8  # samples of one size per batch
 
 
 def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
-    """Writes every part that is missing; returns a summary."""
+    """Writes all missing parts; returns a summary."""
     process = join(settings.torch_device)
     triplets = Triplets(shards_in(settings.data))
     make_folder(settings.out)
@@ -65,7 +67,7 @@ def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
 
 
 def _start_or_resume(settings: LatentsSettings, shards: Shards, parts: int) -> None:
-    """Writes what all parts share; a folder with latents of other settings is refused."""
+    """Writes what all parts share; InputError if the folder has latents of other settings."""
     views = settings.model_dump(mode="json", exclude={"out", "device", "gpu"})
     metadata = {"views": views, "parts": parts, "samples": len(shards.labels)}
     file = settings.out / COMMON
@@ -80,14 +82,14 @@ def _start_or_resume(settings: LatentsSettings, shards: Shards, parts: int) -> N
 
 
 def write_part(settings: LatentsSettings, shards: Shards, part: int, indices: range) -> None:
-    """One file; samples that cannot be used are counted in its header."""
+    """Writes one file; unusable samples are counted in its header."""
     tensors: dict[str, Tensor] = {}
     samples: dict[str, Any] = {}
     skipped: Counter[str] = Counter()
     rows: dict[int, SampleRow] = {}
     for index in indices:
         try:
-            # The crop of a sample follows from its number, whichever process makes it.
+            # A sample's number determines its crop, in whichever process.
             rng = np.random.default_rng([settings.seed, index])
             rows[index] = shards.read(index, WHOLE, rng)
         except SampleError as error:
@@ -113,7 +115,7 @@ def _alike(shards: Shards, rows: Iterable[int]) -> Iterator[list[int]]:
 def _samples(
     settings: LatentsSettings, shards: Shards, rows: Mapping[int, SampleRow]
 ) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Any]]]:
-    """The number, tensors and description of each of the rows, which are of one size."""
+    """Number, tensors and description of each of these rows of one size."""
     batch = shards.batch(list(rows.values()))
     prompts = [row.text.clip for row in rows.values()]
     wanted = {"prompt": {i: Text(p, p) for i, p in zip(rows, prompts, strict=True)}}
@@ -148,7 +150,7 @@ def _samples(
 
 
 def _shuffled(shards: Shards, rows: Mapping[int, SampleRow]) -> dict[int, Text]:
-    """Each prompt with another sample's reflection, where one is near that says something else."""
+    """Each prompt with the reflection of another sample, if a different one is found nearby."""
     found: dict[int, Text] = {}
     for index, row in rows.items():
         with suppress(SampleError):
@@ -157,7 +159,7 @@ def _shuffled(shards: Shards, rows: Mapping[int, SampleRow]) -> dict[int, Text]:
 
 
 def _states(settings: LatentsSettings, flux: Flux, texts: Mapping[int, Text]) -> dict[int, Tensor]:
-    """T5's states (n, d) by the same numbers."""
+    """T5 states (n, d) by the same numbers."""
     if not texts:
         return {}
     states, _ = encode_texts(flux, list(texts.values()), settings.text_length)

@@ -1,4 +1,4 @@
-"""What the encoded samples will take: room on the disk, and hours."""
+"""Disk space and time of the encoding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train.triplets import Triplets
 
 
 def sample_bytes(settings: LatentsSettings, width: int = T5_WIDTH) -> int:
-    """Of the latents of both pictures and of the texts' states, which are that wide."""
+    """Bytes of one sample: latents of both pictures and T5 states of this width."""
     texts = 2 + settings.shuffled + settings.alone
     sides = settings.target_size, settings.condition_size
     tokens = sum((side // 16) ** 2 for side in sides)
@@ -20,12 +20,12 @@ def sample_bytes(settings: LatentsSettings, width: int = T5_WIDTH) -> int:
 
 
 def _bytes(settings: LatentsSettings) -> int:
-    """Of a number."""
+    """Bytes of one number."""
     return 2 if settings.dtype == "bf16" else 4
 
 
 def estimate(settings: LatentsSettings) -> str:
-    """As text; InputError where VAE and text encoders do not fit into the GPU."""
+    """The figures as text; InputError if VAE and text encoders do not fit into the GPU."""
     try:
         count = len(Triplets(shards_in(settings.data, fetch=False)))
     except InputError:
@@ -45,5 +45,5 @@ def estimate(settings: LatentsSettings) -> str:
             f"samples in {-(-count // PART):,} parts.\n"
         )
     else:
-        text += f"; {settings.data} is not on this machine, so they are not counted.\n"
+        text += f"; {settings.data} is not on this machine, so its samples are not counted.\n"
     return check_fit(ENCODERS * bytes_, gpu, text, ())

@@ -1,1 +1,1 @@
-"""What the trainings on Qwen2.5-VL share: its sizes, tiny copies, data, and a guarded Trainer."""
+"""Shared by the trainings of Qwen2.5-VL: sizes, tiny models, data, and a Trainer with checks."""

@@ -1,4 +1,4 @@
-"""Samples that training can rely on: what cannot be read is skipped, counted, and replaced."""
+"""Samples for training: unreadable ones are replaced and counted."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from train.triplets import SampleError
 
 Sample_co = TypeVar("Sample_co", covariant=True)
 Kind = TypeVar("Kind")
-TRIES = 100  # samples in a row that cannot be read before the data count as broken
+TRIES = 100  # with more unreadable samples in a row, the data are considered broken
 
 
 class SampleSource(Protocol[Sample_co]):
-    """Samples by number. Reading one raises SampleError where it cannot be used; what could not
-    even be listed is counted in `skipped`, by reason.
+    """Samples by number; `read` raises SampleError for unusable ones.
+
+    `skipped` counts by reason what was excluded before numbering.
     """
 
     skipped: Counter[str]
 
     @property
     def prompts(self) -> np.ndarray:
-        """Numbers (n,) below 2^64, equal for prompts of the same words; 0 is not known."""
+        """Numbers (n,) below 2^64, equal for prompts with the same words; 0: unknown."""
         ...
 
     def __len__(self) -> int: ...
@@ -38,13 +39,15 @@ class SampleSource(Protocol[Sample_co]):
 
 
 class Usable(Dataset[tuple[Kind, list[str]]]):
-    """Some samples of a source. One that cannot be read is replaced by the next that can, so a
-    batch is always full, and the same in a resumed run; the reasons come with the sample.
+    """Some samples of a source; an unreadable one is replaced by the next readable one.
+
+    Batches are therefore always full and the same in a resumed run. The reasons of the replacements
+    are returned with the sample.
     """
 
     def __init__(self, source: SampleSource[Kind], indices: Sequence[int]) -> None:
         if not indices:
-            raise InputError("There are no samples to learn from. Check `data` and `held_out`.")
+            raise InputError("There are no samples to train on. Check `data` and `held_out`.")
         self.source, self.indices = source, indices
 
     def __len__(self) -> int:
@@ -67,7 +70,7 @@ class Usable(Dataset[tuple[Kind, list[str]]]):
 def readable(
     source: SampleSource[Any], indices: Iterable[int], most: int
 ) -> tuple[list[int], Counter]:
-    """The first `most` of the indices whose samples can be read, and why others could not."""
+    """The first `most` readable samples of the indices, and why others could not be read."""
     good: list[int] = []
     skipped: Counter[str] = Counter()
     for index in indices:
@@ -83,24 +86,24 @@ def readable(
 
 
 def split(source: SampleSource[Any], share: float) -> tuple[list[int], list[int]]:
-    """Samples to learn from and samples held out; no prompt is on both sides."""
+    """Training samples and held-out samples; no prompt is in both."""
     prompts = source.prompts
     held = (prompts != 0) & (prompts / 2.0**64 < share)
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
 
 
 def mingled(indices: Iterable[int]) -> list[int]:
-    """In an order that has nothing to do with that of the data, the same on every machine."""
+    """The indices in a pseudo-random order that is the same on every machine."""
     return sorted(indices, key=lambda index: _fraction(str(index)))
 
 
 def coin(*parts: str | int) -> bool:
-    """The same side for the same parts, on every machine."""
+    """A pseudo-random bit that depends only on the parts."""
     return _fraction(" ".join(map(str, parts))) < 0.5
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file."""
+    """The objects of a JSON Lines file; InputError if it cannot be read."""
     try:
         lines = read_text(file).rstrip("\n").split("\n")
     except TextError as error:
@@ -122,13 +125,15 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 
 
 def require_pictures(file: Path, names: Iterable[Any]) -> None:
-    """Raises InputError where none of the folders of the named pictures, which are relative to the
-    file, is there, as after train.data with images=false.
+    """InputError if none of the folders of these pictures exists, as after train.data with
+    images=false.
+
+    Picture paths are relative to the file.
     """
     folders = {(file.parent / name).parent for name in names if isinstance(name, str)}
     if folders and not any(folder.is_dir() for folder in folders):
         raise InputError(
-            f"The pictures that {file} names are not there, in {min(folders)}. Give "
+            f"The pictures that {file} names are missing in {min(folders)}. Give "
             f"data={file.parent} to read the shards beside it, or make the data with images=true."
         )
 

@@ -1,4 +1,4 @@
-"""What a run will take, from counted weights and stated assumptions; nothing is loaded."""
+"""Memory and time of a run, from counted weights and stated assumptions; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from train.gpus import check_fit, exchanging, smaller_batches
 from train.qwen.data import split
 from train.qwen.settings import MINIATURE, QwenSettings
 
-WORDS = 160  # tokens of text in a sample: template or request, prompt, reflection
-ANSWER = 60  # tokens of one; an assumption
-SECONDS_WRITING = 1.5  # for an answer that is written out, one by one; an assumption
-MERGED = 28  # pixels a side of one picture token: 2 x 2 patches of 14
+WORDS = 160  # text tokens per sample (request, prompt, reflection); an assumption
+ANSWER = 60  # tokens per generated answer; an assumption
+SECONDS_WRITING = 1.5  # per generated answer, one by one; an assumption
+MERGED = 28  # pixels per side of a picture token: 2 x 2 patches of 14
 
 
 @dataclass(frozen=True, slots=True)
 class LayerStack:
-    """Equal layers: their weights, and how many positions of a sample go through them."""
+    """Equal layers: their weights, and the positions of a sample that pass through them."""
 
     weights: int
     trained: int
@@ -44,13 +44,15 @@ class LayerStack:
         )
 
     def operations(self, recomputed: bool) -> float:
-        """Of one sample: two a weight forwards, two for what lies below, two more for each weight
-        that is trained, and two again where activations are recomputed.
+        """Operations per sample.
+
+        Per weight: two forward, two backward for the input, two more if it is trained, and two
+        again if activations are recomputed.
         """
         return self.positions * ((4 + 2 * recomputed) * self.weights + 2 * self.trained)
 
     def activations(self, recomputed: bool, width: int) -> float:
-        """Bytes a sample: every layer's input, and the insides of one layer or of all."""
+        """Bytes per sample: the inputs of all layers, and the activations in one layer or all."""
         insides = 10 * self.hidden + 4 * self.inner
         inside = insides * (1 if recomputed else self.layers)
         return self.positions * width * (self.layers * self.hidden + inside)
@@ -59,7 +61,7 @@ class LayerStack:
 def stacks_of(
     model: Any, config: Any, settings: QwenSettings, pictures: int
 ) -> tuple[LayerStack, LayerStack]:
-    """The language model and the vision encoder, for samples of so many pictures with text."""
+    """Language model and vision encoder, for samples of text with this many pictures."""
     tokens = settings.max_pixels / MERGED**2
     text, vision = config.text_config, config.vision_config
     return (
@@ -72,8 +74,9 @@ def stacks_of(
 
 @dataclass(frozen=True, slots=True)
 class QwenLoad:
-    """What a training keeps in memory: its stacks, and the weights outside them, of which
-    `other_trained` are trained.
+    """Memory and operations of a training: its stacks, and the weights outside them.
+
+    `other_trained` of the weights outside the stacks are trained.
     """
 
     stacks: tuple[LayerStack, ...]
@@ -89,11 +92,14 @@ class QwenLoad:
         return sum(stack.trained for stack in self.stacks) + self.other_trained
 
     def held(self, settings: QwenSettings) -> float:
-        """Bytes of weights, gradients and optimiser on one GPU. Where they are sharded, the layer
-        that computes and the next are whole, as is what is outside the stacks.
+        """Bytes of weights, gradients and optimiser on one GPU.
+
+        With sharding, the current and the next layer and everything outside the stacks are whole.
         """
         width = 2 if settings.weights == "bf16" else 4
-        optimiser = {"adamw_torch": 8, "adafactor": 0}[settings.optimiser]  # a trained weight
+        optimiser = {"adamw_torch": 8, "adafactor": 0}[
+            settings.optimiser
+        ]  # bytes per trained weight
         held = (self.weights - self.trained) * width + self.trained * (8 + optimiser)
         if not settings.gpu.shares_weights:
             return held
@@ -110,29 +116,30 @@ class QwenLoad:
         return self.held(settings) + self.alive(settings)
 
     def exchanges(self, settings: QwenSettings) -> tuple[float, float]:
-        """Seconds in which sharded weights come together once; and those of a batch that is learned
-        from: for forward and backward, and its gradients are summed. All are as wide as arithmetic.
+        """Seconds to gather the sharded weights once, and those to exchange for a training batch.
+
+        A batch gathers weights forward and backward and sums gradients, all in the computation's
+        dtype.
         """
         width = 2 if settings.weights == "bf16" else 4
         gathered = settings.gpu.exchange(self.weights * width)
         return gathered, 2 * gathered + settings.gpu.exchange(self.trained * width)
 
     def operations(self, settings: QwenSettings) -> float:
-        """Of one sample that is learned from."""
+        """Operations per training sample."""
         return sum(stack.operations(settings.checkpointing) for stack in self.stacks)
 
     def forward(self) -> float:
-        """Operations of one sample that is only looked at."""
+        """Operations per sample without training."""
         return sum(2 * stack.positions * stack.weights for stack in self.stacks)
 
 
 def estimate_of(
     settings: QwenSettings, load_of: Callable[[Any], QwenLoad], samples: str, written: int = 0
 ) -> str:
-    """The estimate as text; InputError where it does not fit into the GPU.
+    """The estimate as text; InputError if it does not fit into the GPU.
 
-    `load_of` gives the load of changed settings, `written` answers are written out at each
-    measurement.
+    `load_of` returns the load for given settings; `written` answers are generated per measurement.
     """
     load, gpu = load_of(settings), settings.gpu
     held, alive = load.held(settings), load.alive(settings)
@@ -143,7 +150,7 @@ def estimate_of(
     times = 1 + -(-settings.steps // settings.eval_every)
     looking = max(settings.batch * load.forward() / gpu.speed, gathered)
     measuring = times * settings.held_out_most / gpu.count / settings.batch * looking
-    # Sharded weights come together for every word, of a batch of answers at once.
+    # Sharded weights are gathered for every token of a batch of answers.
     answers = times * written * (SECONDS_WRITING + ANSWER * gathered / settings.batch)
     seconds = (learning, measuring + answers)
     shared = f", sharded over {gpu.count} GPUs" if gpu.shares_weights else ""
@@ -164,7 +171,7 @@ def estimate_of(
 
 
 def _ways(settings: QwenSettings) -> Iterator[tuple[str, Any]]:
-    """What saves memory."""
+    """Settings that save memory."""
     changes: dict[str, dict[str, Any]] = {
         "checkpointing=true": {"checkpointing": True},
         "optimiser=adafactor": {"optimiser": "adafactor"},
@@ -187,7 +194,7 @@ def _ways(settings: QwenSettings) -> Iterator[tuple[str, Any]]:
 
 
 def samples_of(settings: QwenSettings, read: Callable[[str], Any]) -> str:
-    """How many samples there are, where they are on this machine."""
+    """The number of samples as text, if the data are on this machine."""
     if settings.data == MINIATURE:
         return f"{settings.made:,}, and {settings.held_out_most:,} held out, made by the program"
     try:

@@ -1,6 +1,6 @@
-"""A Trainer of transformers that stops at NaN and infinity and whose checkpoints are whole.
+"""A transformers Trainer that stops at NaN or infinity and writes checkpoints atomically.
 
-It knows no model and no loss: a training adds those.
+It is independent of model and loss, which subclasses add.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ MEASURED, LOG = "measured.json", "log.jsonl"
 
 
 class Guarded(Trainer):
-    """Batches carry the `keys` of their samples and the `reasons` why others were left out.
+    """Batches have the `keys` of their samples and the `reasons` why others were left out.
 
-    A loss, gradient or weight that is not finite ends the training with an InputError that names
-    step and samples, before the weights are touched or saved. Checkpoints are
-    written in `args.output_dir` and moved to `folder` when they are whole.
+    A loss, gradient or weight that is not finite ends the training with an InputError naming step
+    and samples, before weights are changed or saved. Checkpoints are written in `args.output_dir`
+    and moved to `folder` when complete.
     """
 
     def guard(self, settings: QwenSettings, skipped: Counter[str]) -> None:
-        """To be called once, before training; `skipped` is counted further."""
+        """Must be called once before training; `skipped` is updated during training."""
         self.folder, self.kept = settings.out, settings.keep
-        self.keys: list[str] = []  # of the step that is being made
+        self.keys: list[str] = []  # of the current step
         self.skipped = skipped
         last = latest(self.folder)
         step = step_of(last) if last else 0
@@ -73,10 +73,10 @@ class Guarded(Trainer):
         return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The programs write cards of their own."""
+        """Does nothing: the programs write their own cards."""
 
     def stopped(self, what: str) -> InputError:
-        """What ends the training, with the samples of the step that it happened in."""
+        """The error that ends the training, with the samples of the step."""
         last = latest(self.folder)
         kept = f"{last} is the last good checkpoint" if last else "There is no checkpoint yet"
         return InputError(
@@ -98,12 +98,12 @@ class Guarded(Trainer):
         self.accelerator.wait_for_everyone()
 
     def restore(self, checkpoint: Path) -> None:
-        """The weights of a checkpoint, to be used and not to be trained on."""
+        """Loads a checkpoint's weights for use, not for further training."""
         self._load_from_checkpoint(str(checkpoint))
         self.state.global_step = step_of(checkpoint)
 
     def note(self, figures: dict[str, Any]) -> None:
-        """Adds what was measured at this step to measured.json."""
+        """Adds the figures measured at this step to measured.json."""
         if self.is_world_process_zero():
             step = self.state.global_step
             before = [found for found in measured(self.folder) if found["step"] < step]
@@ -116,7 +116,7 @@ class Guarded(Trainer):
 
 
 def _is_shown(name: str) -> bool:
-    """Of a measurement the numbers and means, without those of each subset."""
+    """Whether a figure is printed: numbers and means, but not those per subset."""
     return "/" not in name or (name.endswith("/mean") and not name.startswith("by_subset/"))
 
 
@@ -125,7 +125,7 @@ def _plain(name: str) -> str:
 
 
 class _Journal(TrainerCallback):
-    """Logs what transformers tells, and shows the progress."""
+    """Logs what transformers reports, and displays the progress."""
 
     def __init__(self, log: Log) -> None:
         self.log, self.stack, self.remark = log, ExitStack(), ""
@@ -137,7 +137,7 @@ class _Journal(TrainerCallback):
         self.show = self.stack.enter_context(shown)
 
     def on_log(self, _: Any, state: Any, *__: Any, logs: dict[str, Any], **___: Any) -> None:
-        if "loss" in logs:  # the figures of held-out samples are noted by the trainer
+        if "loss" in logs:  # the trainer records held-out figures itself
             found = dict(numbers(logs))
             self.remark = f"loss {found['loss']:.4f}"
             self.log.note(state.global_step, **found)
@@ -150,10 +150,12 @@ class _Journal(TrainerCallback):
 
 
 class _Resumed(TrainerCallback):
-    """Puts the settings in the place of those that transformers restores from a checkpoint."""
+    """Restores our settings, which transformers replaces by those of the checkpoint."""
 
     def on_train_begin(self, args: Any, state: Any, *_: Any, **has: Any) -> None:
-        state.compute_steps(args, state.max_steps)  # between logs, measurements and checkpoints
+        state.compute_steps(
+            args, state.max_steps
+        )  # steps between logs, measurements and checkpoints
         scheduler, highest = has["lr_scheduler"], args.learning_rate
         rates = [highest * share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
         restored = {"base_lrs": [highest] * len(rates), "_last_lr": rates}
@@ -163,7 +165,7 @@ class _Resumed(TrainerCallback):
 
 
 class _Gradients(TrainerCallback):
-    """Looks at the gradients of a step before the optimiser does."""
+    """Checks the gradients of a step before the optimiser uses them."""
 
     def __init__(self, trainer: Guarded) -> None:
         self.trainer = trainer
@@ -179,11 +181,11 @@ class _Gradients(TrainerCallback):
 
 
 def arguments_of(settings: QwenSettings) -> dict[str, Any]:
-    """Arguments of transformers' TrainingArguments and of trl's SFTConfig."""
+    """Arguments for transformers' TrainingArguments and trl's SFTConfig."""
     return {
         "output_dir": str(settings.out / f"{PART}-trainer"),
         "use_cpu": settings.torch_device == "cpu",
-        "seed": settings.seed % 2**32,  # the most that transformers takes
+        "seed": settings.seed % 2**32,  # the largest value transformers accepts
         "max_steps": settings.steps,
         "per_device_train_batch_size": settings.batch,
         "per_device_eval_batch_size": settings.batch,
@@ -205,15 +207,15 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
         "save_steps": settings.save_every,
         "logging_steps": settings.log_every,
         "logging_nan_inf_filter": False,
-        "report_to": "none",  # ours logs what it measures
+        "report_to": "none",  # our trainer logs its own figures
         "disable_tqdm": True,
     }
 
 
 def train_on(trainer: Guarded) -> None:
-    """Trains from the last checkpoint, or from the start, to the end, and measures there."""
+    """Trains from the last checkpoint or from the start, and measures at the end."""
     last = latest(trainer.folder)
-    if last and step_of(last) >= trainer.args.max_steps:  # transformers would make one step more
+    if last and step_of(last) >= trainer.args.max_steps:  # transformers would run one more step
         trainer.restore(last)
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -223,7 +225,7 @@ def train_on(trainer: Guarded) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the latest last; all of them are whole."""
+    """The complete checkpoints of a run, latest last."""
     found = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
     return sorted(found, key=step_of)
 
@@ -237,12 +239,12 @@ def latest(folder: Path) -> Path | None:
 
 
 def measured(folder: Path) -> list[dict[str, Any]]:
-    """Every measurement of a run so far, each with its `step`."""
+    """All measurements of a run, each with its `step`."""
     file = folder / MEASURED
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a killed program left half-written."""
+    """Removes incomplete folders of a killed program."""
     for part in folder.glob(f"{PART}-*"):
         shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The LoRA of a Qwen2.5-VL: on every linear layer of its language model only."""
+"""The LoRA of a Qwen2.5-VL, on all linear layers of its language model."""
 
 from __future__ import annotations
 

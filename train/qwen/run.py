@@ -1,4 +1,4 @@
-"""How every training on a Qwen2.5-VL starts: its folder, its base, and its data."""
+"""The start of every training of Qwen2.5-VL: folder, base model and data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from train.run_folder import run_folder
 from train.shard_lists import shards_in
 
 MEASURED_ON = "prompt is held out"
-LOOKED_AT = 1000  # samples, for the reason why none can be used
+LOOKED_AT = 1000  # samples read to find out why none can be used
 
 Kind = TypeVar("Kind")
 AnySettings = TypeVar("AnySettings", bound=QwenSettings)
@@ -32,7 +32,7 @@ AnySettings = TypeVar("AnySettings", bound=QwenSettings)
 
 @contextmanager
 def qwen_run(settings: QwenSettings) -> Iterator[None]:
-    """Holds the run's folder, without what a killed run left half-written."""
+    """A context that holds the run's folder and removes incomplete files of a killed run."""
     process = join(settings.torch_device)
     is_first, batches = process.is_main_process, settings.accumulate * process.num_processes
     _refuse_idle_gpus(settings)
@@ -47,8 +47,10 @@ def qwen_run(settings: QwenSettings) -> Iterator[None]:
 
 @contextmanager
 def dry_run_settings(settings: AnySettings, **limits: int) -> Iterator[AnySettings]:
-    """The same run as one step on a tiny model, in a temporary folder; on made-up data unless the
-    real data are on this machine. `limits` are further settings that shorten it.
+    """The run reduced to one step on a tiny model in a temporary folder.
+
+    It uses generated data unless the real data are on this machine. `limits` are further settings
+    that shorten the run.
     """
     is_here = _is_here(settings)
     with tempfile.TemporaryDirectory() as out:
@@ -71,7 +73,7 @@ def dry_run_settings(settings: AnySettings, **limits: int) -> Iterator[AnySettin
 
 
 def base_of(settings: QwenSettings, like: str = "") -> str:
-    """The base's folder or hub id; "tiny" is made beside the run, with the parts of `like`."""
+    """The base model's folder or hub ID; "tiny" is made next to the run, similar to `like`."""
     if settings.base != TINY:
         return settings.base
     folder = settings.out / "base"
@@ -83,7 +85,7 @@ def base_of(settings: QwenSettings, like: str = "") -> str:
 
 
 def data_of(settings: QwenSettings) -> tuple[str, str | None]:
-    """Folders of the samples and of the held-out ones; "miniature" is made beside the run."""
+    """Folders of training and held-out samples; "miniature" is made next to the run."""
     if settings.data != MINIATURE:
         return settings.data, settings.held_out
     folder = settings.out / "data"
@@ -99,9 +101,7 @@ def data_of(settings: QwenSettings) -> tuple[str, str | None]:
 def sides_of(
     settings: QwenSettings, read: Callable[[str], SampleSource[Kind]]
 ) -> tuple[Usable[Kind], Usable[Kind], Counter[str]]:
-    """Samples to learn from; held-out ones, each of which can be read; and what was left out so
-    far, by reason.
-    """
+    """Training samples, readable held-out samples, and counts of the excluded ones by reason."""
     data, held_out = data_of(settings)
     source = read(data)
     learnt, held = list(range(len(source))), source
@@ -117,10 +117,12 @@ def sides_of(
             why = _reasons(unread + source.skipped)
             raise InputError(f"No sample of {data} can be used{why}. Check `data`.")
         raise InputError(
-            f"No sample is held out to measure on{_reasons(skipped)}. "
-            "Give `held_out`, or a larger `held_out_share`."
+            f"There are no held-out samples{_reasons(skipped)}. Give `held_out`, or a larger "
+            "`held_out_share`."
         )
-    if held is not source and settings.data != MINIATURE:  # whose grammar has two sides of its own
+    if (
+        held is not source and settings.data != MINIATURE
+    ):  # its grammar has its own held-out prompts
         tested = set(held.prompts[good].tolist()) - {0}
         learnt = [i for i, prompt in enumerate(source.prompts.tolist()) if prompt not in tested]
         skipped += held.skipped + Counter({MEASURED_ON: len(source) - len(learnt)})
@@ -128,7 +130,7 @@ def sides_of(
 
 
 def _reasons(skipped: Counter[str]) -> str:
-    """Why samples were left out, the most frequent reason first, behind a colon; or nothing."""
+    """Why samples were left out, the most frequent reason first, after a colon; or ""."""
     reasons = ", ".join(f"{reason} ({n})" for reason, n in skipped.most_common())
     return f": {reasons}" if reasons else ""
 
@@ -147,9 +149,9 @@ def _is_here(settings: QwenSettings) -> bool:
 
 
 def _refuse_idle_gpus(settings: QwenSettings) -> None:
-    """transformers would split one batch over all GPUs, and pictures in the middle."""
+    """InputError if a process sees several GPUs: transformers would split a batch in pictures."""
     if settings.torch_device == "cuda" and join().num_processes == 1 and (n := device_count()) > 1:
         raise InputError(
-            f"{n} GPUs are visible to one process. Start with `torchrun --nproc-per-node {n} "
-            "-m ...`, or show one: CUDA_VISIBLE_DEVICES=0."
+            f"{n} GPUs are visible to one process. Start with `torchrun --nproc-per-node {n} -m "
+            "...`, or show one: CUDA_VISIBLE_DEVICES=0."
         )

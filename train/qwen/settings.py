@@ -62,7 +62,7 @@ class QwenSettings(Strict):
         description='shards (folder, pattern, list or URL) or a .jsonl; "miniature": generated data'
     )
     held_out: str | None = Field(
-        default=None, description="held-out data, given like `data`; None: a share of `data`"
+        default=None, description="held-out data, given like `data`; null: a share of `data`"
     )
     held_out_share: float = Field(default=0.02, gt=0, lt=1, description="share of the prompts")
     held_out_most: PositiveInt = Field(default=1000, description="most held-out samples")

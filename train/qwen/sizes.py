@@ -1,4 +1,4 @@
-"""The published sizes of Qwen2.5-VL, so that a plan needs no download."""
+"""The published sizes of Qwen2.5-VL, so that an estimate needs no download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EYES = {
     "window_size": 112,
     "fullatt_block_indexes": [7, 15, 23, 31],
 }
-# The config.json of each on the hub, as far as it decides about numbers of weights.
+# The parts of each published config.json that determine the number of weights.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "Qwen2.5-VL-3B": {
         "text_config": {
@@ -52,12 +52,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def published(base: str) -> dict[str, Any] | None:
-    """The published numbers of a hub id or folder of that name."""
+    """The published configuration for a hub ID or a folder with that name."""
     return next((config for name, config in PUBLISHED.items() if name in base), None)
 
 
 def architecture(base: str) -> Qwen2_5_VLConfig:
-    """The architecture of a base, from its folder or from what was published."""
+    """The architecture of a base model, from its folder or as published."""
     if base == TINY:
         return config_of(tokenizer_of(miniature_words()), Sizes())
     if (Path(base).expanduser() / "config.json").is_file():
@@ -65,16 +65,16 @@ def architecture(base: str) -> Qwen2_5_VLConfig:
     config = published(base)
     if config is None:
         raise InputError(
-            f"The sizes of {base} are not known here. Give its folder, or one of: "
+            f"The size of {base} is unknown. Give its folder, or one of: "
             f"{', '.join(f'Qwen/{name}-Instruct' for name in PUBLISHED)}."
         )
     return Qwen2_5_VLConfig(**config)
 
 
 def sizes_like(base: str) -> Sizes:
-    """A tiny model whose parts are those of `base`: pictures cut the same way, words tied or not.
+    """A tiny model with the same parts as `base`: patches, tied embeddings or not.
 
-    Without a base it is made for pictures of 64 x 64 pixels.
+    Without a base, it is made for pictures of 64 x 64 pixels.
     """
     config = published(base)
     return Sizes(patch=14, tied=config["tie_word_embeddings"]) if config else Sizes()

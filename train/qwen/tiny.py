@@ -1,6 +1,6 @@
-"""Tiny random Qwen2.5-VLs with a tokenizer of their own, in the folders that the hub would give.
+"""Tiny random Qwen2.5-VL models with tokenizers, in the hub's folder layout.
 
-They are for tests, dry runs and the embedded world of shapes; their structure is the large ones'.
+For tests, dry runs and the shapes world; their structure is that of the large models.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ CHAT = (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Lengths of vectors and numbers of layers; `patch` in pixels, `context` in tokens.
+    """Vector lengths and layer counts; `patch` in pixels, `context` in tokens.
 
-    `tied`: one table for reading and writing words, as in 3B; 7B has two.
+    `tied`: input and output embeddings are shared, as in 3B but not in 7B.
     """
 
     hidden: int = 64
@@ -64,7 +64,7 @@ class Sizes:
 def save_tiny(
     folder: Path, texts: Sequence[str], sizes: Sizes | None = None, seed: int = 0
 ) -> Path:
-    """A random model, its tokenizer and its image processor."""
+    """Writes a random model, its tokenizer and its image processor."""
     sizes = sizes or Sizes()
     tokenizer = tokenizer_of(texts, size=1000)
     torch.manual_seed(seed)
@@ -78,7 +78,7 @@ def save_tiny(
 
 
 def miniature_words() -> list[str]:
-    """The words of the shapes world's prompts, of edits to its pictures, and of what is asked."""
+    """The vocabulary of the shapes world: prompts, edits and questions."""
     shapes = [*SHAPES, *(f"{shape}s" for shape in SHAPES)]
     grammar = " ".join((*TEMPLATES, *RELATIONS, *COUNTS, *COLOURS, *shapes, REQUEST))
     edits = "add remove recolor turn into move and the an a user assistant system"
@@ -86,8 +86,10 @@ def miniature_words() -> list[str]:
 
 
 def _rescale(model: Any) -> None:
-    """Weights at which a signal keeps its size; the stock ones are made for thousands of numbers
-    in a vector, and in a tiny model the picture would be lost in the layers' noise.
+    """Scales the weights so that signals keep their size.
+
+    The usual initialisation suits vectors of thousands of numbers; in a tiny model the picture
+    would vanish in the noise of the layers.
     """
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -98,7 +100,7 @@ def _rescale(model: Any) -> None:
 
 
 def tokenizer_of(texts: Sequence[str], size: int = 400) -> PreTrainedTokenizerFast:
-    """Bytes, and tokens for the words of the `texts` with and without a space before them."""
+    """A tokenizer with bytes and the words of the `texts`, with and without a leading space."""
     bare = Tokenizer(BPE())
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.decoder = decoders.ByteLevel()
@@ -118,7 +120,7 @@ def tokenizer_of(texts: Sequence[str], size: int = 400) -> PreTrainedTokenizerFa
 
 
 def config_of(tokenizer: Any, sizes: Sizes) -> Qwen2_5_VLConfig:
-    turn = sizes.hidden // sizes.heads // 2  # pairs of numbers that a position turns
+    turn = sizes.hidden // sizes.heads // 2  # rotary pairs per head
     width = turn * 3 // 8
     text = {
         "vocab_size": len(tokenizer),
@@ -155,7 +157,7 @@ def config_of(tokenizer: Any, sizes: Sizes) -> Qwen2_5_VLConfig:
 
 
 def tokens_of(tokenizer: Any) -> dict[str, Any]:
-    """The tokens between which a Qwen looks for pictures."""
+    """The special tokens around pictures."""
     return {
         "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
@@ -165,7 +167,7 @@ def tokens_of(tokenizer: Any) -> dict[str, Any]:
 
 
 def save_processor(folder: Path, tokenizer: Any, patch: int, kind: str = "Qwen2_5_VL") -> None:
-    """What a processor is made of, beside a model; `kind` begins the names of its classes."""
+    """Writes a processor's configuration; `kind` is the prefix of its class names."""
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT}))

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, whatever kills the program that writes them."""
+"""Folders that are written atomically: complete or not present at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reflectionflow_core.archive.files import make_folder, writing
 from reflectionflow_core.flux.folders import first_line
 from reflectionflow_core.record import InputError
 
-PART = ".part"  # prefix of folders that are not whole yet; a killed program leaves them
+PART = ".part"  # prefix of incomplete folders
 
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into; it takes the name `folder` when all of it is on the disk.
+    """A context with a temporary folder that is renamed to `folder` once it is complete on disk.
 
-    An older folder of that name is there until then. Raises InputError where the disk is full.
+    An older folder of that name exists until then. InputError if the disk is full.
     """
     part = folder.with_name(f"{PART}-{folder.name}")
     shutil.rmtree(part, ignore_errors=True)
@@ -36,7 +36,7 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def publish(part: Path, folder: Path) -> None:
-    """Gives a finished folder its name."""
+    """Renames a finished folder to its final name."""
     for file in part.rglob("*"):
         if file.is_file():
             with file.open("rb") as stream:
@@ -47,7 +47,7 @@ def publish(part: Path, folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, so that nobody sees half of it."""
+    """Removes a folder atomically."""
     shutil.rmtree(_set_aside(folder), ignore_errors=True)
 
 
@@ -61,7 +61,7 @@ def _set_aside(folder: Path) -> Path:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """What torch, safetensors and the system say of a full disk, as an InputError."""
+    """A context that turns any error about a full disk into InputError."""
     try:
         with writing(folder):
             yield

@@ -1,1 +1,1 @@
-"""Trains a reward verifier: one number at a token of its own, by comparing pictures in pairs."""
+"""Trains a reward verifier on pairs of pictures; its reward is read at a special token."""

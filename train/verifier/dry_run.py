@@ -1,4 +1,4 @@
-"""One step on a tiny model of the same structure, saved, and loaded as a verifier."""
+"""One step on a tiny model of the same structure, which is then saved and loaded as a verifier."""
 
 from __future__ import annotations
 

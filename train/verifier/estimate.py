@@ -1,4 +1,4 @@
-"""What the training of a reward verifier will take."""
+"""Memory and time of a reward verifier's training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well rewards rank held-out pairs, and how far their differences can be believed."""
+"""How well rewards rank held-out pairs, and how well calibrated they are."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ BINS = 10
 def figures(
     rewards: np.ndarray, labels: np.ndarray, subsets: np.ndarray, ties: float
 ) -> dict[str, Any]:
-    """Of rewards (n, 2) against labels (n,); `subsets` (n,) are numbers in SUBSETS.
+    """Accuracy and calibration of rewards (n, 2) against labels (n,); `subsets` (n,) index SUBSETS.
 
-    Accuracy is the share of pairs without ties whose better picture has the higher reward, with
-    its 95 % interval; equal rewards are wrong. The calibration error is the expected one of
-    sigmoid(r1 - r2), in ten bins (Guo et al., On Calibration of Modern Neural Networks, 2017).
+    * Accuracy: share of pairs without ties whose better picture has the higher reward, with its 95
+      %
+      interval; equal rewards count as wrong.
+    * Calibration error: the expected calibration error of sigmoid(r1 - r2) with ten bins (Guo et
+      al.,
+      On Calibration of Modern Neural Networks, 2017).
     """
     gap = torch.from_numpy(rewards[:, 0] - rewards[:, 1]).double()
     decided = labels != TIE
@@ -50,8 +53,10 @@ def figures(
 
 
 def reliability(chance: np.ndarray, first: np.ndarray) -> list[dict[str, float]]:
-    """For every bin of chances (n,) that is not empty: how many pairs, the mean chance that the
-    first is better, and the share in which it is, `first` (n,) bool.
+    """For each non-empty bin of probabilities (n,): its size, mean probability, and share of
+    `first` (n,).
+
+    `first` tells whether the first picture is the better one.
     """
     bins = np.minimum((chance * BINS).astype(int), BINS - 1)
     return [
@@ -68,7 +73,7 @@ def reliability(chance: np.ndarray, first: np.ndarray) -> list[dict[str, float]]
 
 
 def _share(right: np.ndarray) -> dict[str, Any]:
-    """The mean and its interval; no pairs at all say nothing, from 0 to 1."""
+    """The mean and its interval; without pairs the interval is 0 to 1."""
     if not len(right):
         return {"mean": 0.5, "low": 0.0, "high": 1.0, "pairs": 0}
     return {**asdict(share(right)), "pairs": len(right)}

@@ -1,6 +1,6 @@
-"""The reward as it is trained: Qwen2.5-VL with a LoRA, a token of its own and a head.
+"""The reward model in training: Qwen2.5-VL with a LoRA, a special token and a head.
 
-It is saved in the layout of the published verifier, so `load_reward` reads every checkpoint.
+Checkpoints have the layout of the published verifier and can be read by `load_reward`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from reflectionflow_core.verifiers.reward_forward import rewards
 from train.qwen.loras import lora_of
 from train.verifier.settings import VerifierSettings
 
-TOKEN_ROW = "token.safetensors"  # in fp32; the table of words may be in bf16
-PREFIX = "base_model.model."  # before every name, as PEFT writes it
+TOKEN_ROW = "token.safetensors"  # fp32; the embedding table may be bf16
+PREFIX = "base_model.model."  # PEFT's prefix of every name
 
 
 class RewardModel(nn.Module):
-    """Rewards of a batch as `encode_rows` makes it. What is trained is in fp32: steps at usual
-    rates are too small for bf16. `backbone` is changed.
+    """Rewards of a batch made by `encode_rows`; changes `backbone` in place.
+
+    Trained weights are in fp32, because steps at usual rates are too small for bf16.
     """
 
     def __init__(self, backbone: Any, token: int, settings: VerifierSettings) -> None:
@@ -56,16 +57,16 @@ class RewardModel(nn.Module):
                 parameter.data = parameter.data.float()
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """(rows,), in fp32."""
+        """Rewards (rows,) in fp32."""
         return rewards(self.backbone, self.rm_head.weight, batch, self.token_id)
 
     def _with_token(self, _: nn.Module, given: tuple[Tensor], found: Tensor) -> Tensor:
-        """Only this row of the table is trained, and Adam keeps no moments of the others."""
+        """Trains only this row of the embedding table; Adam stores no moments for the others."""
         return torch.where((given[0] == self.token_id)[..., None], self.token.to(found), found)
 
 
 def save_reward(model: RewardModel, processor: Any, settings: VerifierSettings, to: Path) -> None:
-    """All that `load_reward` needs beside the base: weights, tokenizer, template and settings."""
+    """Writes what `load_reward` needs: weights, tokenizer, template, settings."""
     loras, rest = _trained(model)
     table: Tensor = model.backbone.get_input_embeddings().weight.detach().clone()
     table[model.token_id] = model.token.detach().to(table)
@@ -79,7 +80,7 @@ def save_reward(model: RewardModel, processor: Any, settings: VerifierSettings, 
 
 
 def load_trained(model: RewardModel, folder: Path) -> None:
-    """Brings what `save_reward` wrote back, bit for bit; InputError where something is missing."""
+    """Loads what `save_reward` wrote, bit for bit; InputError if something is missing."""
     found = torch.load(folder / TRAINED, map_location="cpu", weights_only=True)
     found |= load_file(folder / ADAPTER)
     found = {name.removeprefix(PREFIX): tensor for name, tensor in found.items()}
@@ -91,13 +92,13 @@ def load_trained(model: RewardModel, folder: Path) -> None:
         )
     with torch.no_grad():
         for name, tensor in {**loras, **rest}.items():
-            tensor.copy_(found[name])  # shares the model's memory
+            tensor.copy_(found[name])  # a view of the model's memory
         model.rm_head.weight.copy_(found[HEAD])
         model.token.copy_(load_file(folder / TOKEN_ROW)["token"])
 
 
 def told_of(settings: VerifierSettings) -> dict[str, Any]:
-    """model_config.json, with upstream's names."""
+    """The content of model_config.json, with upstream's names."""
     return {
         "data_config": {"max_frame_pixels": settings.max_pixels},
         "model_config": {"use_special_tokens": True, "output_dim": 1, "reward_token": "special"},
@@ -107,7 +108,7 @@ def told_of(settings: VerifierSettings) -> dict[str, Any]:
 
 
 def _trained(model: RewardModel) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The backbone's trained tensors by their names in a checkpoint: those of LoRAs, and others."""
+    """The backbone's trained tensors by their checkpoint names: those of LoRAs, and others."""
     sides: tuple[dict[str, Tensor], dict[str, Tensor]] = {}, {}
     for name, parameter in model.backbone.named_parameters():
         if parameter.requires_grad:

@@ -1,4 +1,4 @@
-"""Pairs of pictures of one prompt, and which one is better."""
+"""Pairs of pictures of one prompt, with the better one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from train.shard_lists import shards_in
 from train.triplets import SUBSETS, SampleError, Triplets, open_picture, usable_text
 
 FIRST, SECOND, TIE = range(3)
-# The data engine writes the number of the better picture.
+# The data engine writes 1 or 2 for the better picture.
 LABELS = {"first": FIRST, "second": SECOND, "tie": TIE, 1: FIRST, 2: SECOND}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreferencePair:
-    """Two pictures of one prompt; `label` is FIRST, SECOND or TIE, `subset` one of SUBSETS."""
+    """Two pictures of a prompt; `label` is FIRST, SECOND or TIE, `subset` one of SUBSETS."""
 
     key: str
     first: Image
@@ -34,7 +34,7 @@ class PreferencePair:
 
 
 class TripletPairs:
-    """The good picture of each triplet beside its bad one, in an order that `seed` decides."""
+    """Good and bad picture of each triplet, in an order determined by `seed`."""
 
     def __init__(self, triplets: Triplets, seed: int) -> None:
         self.triplets, self.seed = triplets, seed
@@ -57,7 +57,7 @@ class TripletPairs:
 
 
 class FilePairs:
-    """Rows {"image1", "image2", "prompt", "label"} of a JSON Lines file, and perhaps "subset".
+    """Rows {"image1", "image2", "prompt", "label"[, "subset"]} of a JSON Lines file.
 
     Paths are relative to the file; a label is one of LABELS.
     """
@@ -89,17 +89,14 @@ class FilePairs:
 
 
 def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
-    """The pairs of a .jsonl file, or of the shards that a folder or pattern names.
-
-    With `ties` of 0 no pair may tie.
-    """
+    """The pairs of a .jsonl file or of shards; InputError for ties at `ties` 0."""
     if not where.endswith(".jsonl"):
         return TripletPairs(Triplets(shards_in(where)), seed)
     pairs = FilePairs(Path(where).expanduser())
     if pairs.ties and not ties:
         raise InputError(
-            f"{pairs.ties} pairs of {where} are ties, which the loss cannot use at ties=0. Give "
-            "ties=1: then of two pictures with equal rewards a third is expected to tie."
+            f"{pairs.ties} pairs of {where} are ties, which the loss cannot use with ties=0. "
+            "Give ties=1: pictures with equal rewards then tie with probability 1/3."
         )
     return pairs
 

@@ -1,4 +1,4 @@
-"""Settings of the training of a reward verifier."""
+"""Settings of a reward verifier's training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step of a reward verifier: both pictures of every pair in one batch, and what they say."""
+"""A training step of a reward verifier, with both pictures of each pair in one batch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from train.verifier.pairs import PreferencePair
 from train.verifier.preference import loss
 from train.verifier.settings import VerifierSettings
 
-MAX_PROMPT = 4000  # characters; a longer prompt is cut, so that one cannot fill the memory
+MAX_PROMPT = 4000  # longest prompt in characters; longer ones are cut to limit memory
 
 
 class PairCollator:
-    """Pairs as rows for the model: all the first pictures, then all the second ones.
+    """Model inputs for pairs: first all first pictures, then all second ones.
 
-    `labels` is (pairs, 2): the outcome, and the subset's number.
+    `labels` (pairs, 2) are the outcome and the subset's number.
     """
 
     def __init__(self, processor: Any, settings: VerifierSettings) -> None:
@@ -50,7 +50,7 @@ class VerifierTrainer(Guarded):
     """Trains a RewardModel; every checkpoint can be loaded as a verifier."""
 
     def learn(self, processor: Any, settings: VerifierSettings) -> None:
-        """To be called once, before training."""
+        """Must be called once before training."""
         self.processor, self.settings = processor, settings
         self.compute_metrics = self.measure
 
@@ -66,13 +66,13 @@ class VerifierTrainer(Guarded):
             return *self._judged(model, rows), rows["labels"]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Accuracy and calibration on the held-out pairs, also into measured.json."""
+        """Adds accuracy and calibration on the held-out pairs to measured.json."""
         measured = super().evaluate(*args, **kwargs)
         self.note(self.figures)
         return measured
 
     def measure(self, found: EvalPrediction) -> dict[str, float]:
-        """For transformers the chief numbers; all of them are kept in `figures`."""
+        """Returns the main figures to transformers; all are kept in `figures`."""
         rewards: Any = found.predictions
         labels: Any = found.label_ids
         self.figures = figures(rewards, labels[:, 0], labels[:, 1], self.settings.ties)

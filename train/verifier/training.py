@@ -1,4 +1,4 @@
-"""The training of a reward verifier: setup, and the run to its saved model.
+"""Training of a reward verifier, from its setup to the saved model.
 
 Files in `out`: the verifier in `model`, the last checkpoints, and figures in measured.json.
 """
@@ -24,7 +24,7 @@ from train.verifier.trainer import PairCollator, VerifierTrainer
 
 
 def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
-    """Everything loaded and checked; nothing trained yet."""
+    """Loads and checks everything; trains nothing."""
     checked_template(settings.template, "The template")
     learnt, held, skipped = sides_of(
         settings, lambda where: pairs_in(where, settings.seed, settings.ties)
@@ -44,7 +44,7 @@ def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
 
 def load(settings: VerifierSettings, like: str) -> tuple[RewardModel, Any]:
     base = base_of(settings, like)
-    torch.manual_seed(settings.seed)  # of the head and the LoRA
+    torch.manual_seed(settings.seed)  # seeds the head and the LoRA
     backbone, processor, _ = load_base(base, settings.weights, torch.device(settings.torch_device))
     if settings.checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -53,7 +53,7 @@ def load(settings: VerifierSettings, like: str) -> tuple[RewardModel, Any]:
 
 
 def train(settings: VerifierSettings, like: str = "") -> Path:
-    """The whole run; returns the folder of the trained verifier."""
+    """Runs the training; returns the folder of the trained verifier."""
     with qwen_run(settings):
         trainer = setup(settings, like)
         train_on(trainer)

@@ -1,4 +1,4 @@
-"""Flawed pictures, what a writer is asked about them, and the reflection it should write."""
+"""Flawed pictures, the question to a writer about each, and the reflection it should write."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ ASKED = re.compile(re.escape(REQUEST).replace(re.escape("{prompt}"), "(.*)"), re
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chat:
-    """One question, with its picture where it has one, and the answer. `prompt` is what the picture
-    was to show, "" where it is not known, or the answer no reflection.
+    """A question, its picture if any, and the answer.
+
+    `prompt` is what the picture should show; "" if unknown or if the answer is not a reflection.
     """
 
     key: str
@@ -48,18 +49,18 @@ class Chat:
 
     @property
     def picture(self) -> Image:
-        """Of a chat that has one."""
+        """The picture of a chat that has one."""
         assert self.image is not None
         return self.image
 
     @property
     def question(self) -> Question:
-        """As the model will be asked."""
+        """The question as the model will be asked."""
         return Question(self.request, (self.image,) if self.image else (), self.system)
 
 
 class TripletChats:
-    """The bad picture of each triplet, asked about as ReflectionGeneratorWriter asks."""
+    """The bad picture of each triplet, with the question of ReflectionGeneratorWriter."""
 
     def __init__(self, triplets: Triplets) -> None:
         self.triplets, self.skipped = triplets, triplets.skipped
@@ -81,8 +82,8 @@ class TripletChats:
 class FileChats:
     """Rows {"messages": [user, assistant], "images": [path]} of a JSON Lines file.
 
-    Paths are relative to the file. A content is text, with or without "<image>", or a list of parts
-    {"type": "image"} and {"type": "text", "text": ...}.
+    Paths are relative to the file. The content of a message is text, with or without "<image>", or
+    a list of parts {"type": "image"} and {"type": "text", "text": ...}.
     """
 
     def __init__(self, file: Path) -> None:
@@ -114,7 +115,7 @@ class FileChats:
 
 
 class ShardChats:
-    """The questions with answers in shards of the data engine's staged source."""
+    """Questions with answers in shards of the data engine's staged source."""
 
     def __init__(self, shards: Iterable[Path]) -> None:
         self.skipped: Counter[str] = Counter()
@@ -149,7 +150,7 @@ class ShardChats:
             return ""
 
     def _files(self, index: int, only: str = "") -> tuple[str, dict[str, bytes]]:
-        """A sample's key and its files."""
+        """The key and the files of a sample."""
         part = int(np.searchsorted(self.ends, index, "right"))
         before = int(self.ends[part - 1]) if part else 0
         (shard, found), row = self.parts[part], int(self.rows[part][index - before])
@@ -189,8 +190,9 @@ class SeveralChats:
 
 
 def chats_in(where: str) -> SampleSource[Chat]:
-    """The chats of a .jsonl file, or those of the shards that a folder or pattern names: of the bad
-    picture of each triplet, and the questions with answers that the staged source wrote.
+    """The chats of a .jsonl file, or of the shards in a folder or pattern.
+
+    From shards: a chat about the bad picture of each triplet, and the staged source's questions.
     """
     if where.endswith(".jsonl"):
         return FileChats(Path(where).expanduser())
@@ -200,7 +202,7 @@ def chats_in(where: str) -> SampleSource[Chat]:
 
 
 def _prompt(request: str) -> str:
-    """The prompt within a question about its picture; "" in any other question."""
+    """The prompt in a question about its picture; "" in other questions."""
     asked = ASKED.fullmatch(request)
     return asked[1] if asked else ""
 
@@ -213,7 +215,7 @@ def _request(row: dict[str, Any]) -> str:
 
 
 def _said(row: dict[str, Any], role: str) -> str:
-    """The text of the one message of that role."""
+    """The text of the only message with that role."""
     messages = row.get("messages")
     found = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
     contents = [m.get("content") for m in found if m.get("role") == role]
@@ -225,7 +227,7 @@ def _said(row: dict[str, Any], role: str) -> str:
 
 
 def _answer(reflection: str) -> str:
-    """Nothing can be learnt from an empty one but to be silent about flaws."""
+    """The reflection; raises SampleError if it is empty, which would teach to ignore flaws."""
     if not (answer := tidy(reflection)):
         raise SampleError("reflection empty")
     return answer

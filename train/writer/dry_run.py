@@ -1,4 +1,4 @@
-"""One step on a tiny model of the same structure, saved, and loaded as a writer."""
+"""One step on a tiny model of the same structure, which is then saved and loaded as a writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training of a reflection writer will take."""
+"""Memory and time of a reflection writer's training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from train.writer.settings import WriterSettings
 
 def estimate(settings: WriterSettings) -> str:
     if settings.tuning == "lora" and settings.gpu.sharded:
-        raise InputError("A LoRA's base is not sharded. Give gpu.sharded=false, or tuning=full.")
+        raise InputError(
+            "The base model of a LoRA cannot be sharded. Give gpu.sharded=false, or tuning=full."
+        )
     found = samples_of(settings, chats_in)
     return estimate_of(settings, load_of, found, written=2 * settings.answers)
 

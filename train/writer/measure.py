@@ -1,4 +1,4 @@
-"""What a writer writes, and whether following it makes pictures better."""
+"""What a writer writes, and whether following its reflections improves pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLES = 3
 
 @contextmanager
 def speaking(model: Any, processor: Any, settings: WriterSettings) -> Iterator[LocalVlm]:
-    """The model that is being trained, to be asked within the block."""
+    """A context in which the model in training can be asked."""
     was_training, own = model.training, model.generation_config
     try:
         yield LocalVlm(
@@ -41,11 +41,11 @@ def speaking(model: Any, processor: Any, settings: WriterSettings) -> Iterator[L
         )
     finally:
         model.train(was_training)
-        model.generation_config = own  # which LocalVlm replaces
+        model.generation_config = own  # replaced by LocalVlm
 
 
 def written(vlm: LocalVlm, chats: Usable[Chat], settings: WriterSettings) -> dict[str, Any]:
-    """The share of the first chats whose answer is written to the letter, and some of them."""
+    """The share of the first chats whose answer is reproduced exactly, and some examples."""
     some = [chats[number][0] for number in range(min(settings.answers, len(chats)))]
     most = settings.max_answer
     questions = [replace(chat.question, max_tokens=most) for chat in some]
@@ -59,18 +59,17 @@ def written(vlm: LocalVlm, chats: Usable[Chat], settings: WriterSettings) -> dic
 
 
 def alone(judge: Callable[[], Verdict]) -> Verdict:
-    """Where one process measures."""
+    """For measurements by one process."""
     return judge()
 
 
 class WriterGain:
-    """The share of flawed pictures whose score rises when the corrector follows the writer's
-    reflection, those of TemplateWriter (which knows what the verifier found), and none at all;
-    and by how much the writer leads each, over the same pictures and seeds.
+    """Whether corrections with the writer's reflections raise scores more often than with others.
 
-    `ask` says who asks the verifier: `alone`, or `agreed` where several processes measure together.
-    Pictures of which the verifier could not judge each state are left out and counted
-    (`not_judged`). Raises InputError if there are no others.
+    Compares the writer with TemplateWriter (which knows the verifier's findings) and with no
+    reflection, over the same pictures and seeds. `ask` tells who asks the verifier: `alone`, or
+    `agreed` if several processes measure together. Pictures that the verifier could not judge in
+    every case are left out and counted (`not_judged`); InputError if none remain.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class WriterGain:
         }
 
     def __call__(self, writer: ReflectionWriter) -> dict[str, Any]:
-        # A writer without an answer would fall back on the verdict's findings, so it gets none.
+        # Without findings in the verdict, a writer without an answer cannot fall back on them.
         blind = [Verdict(verdict.score) for verdict in self.before]
         gains = {
             "writer": self._gains(_reflections(writer, self.flawed, blind)),
@@ -128,7 +127,7 @@ class WriterGain:
         return self.ask(lambda: self.actors.verifier.verify(prompt, [image])[0])
 
     def _gains(self, reflections: Sequence[str]) -> list[float]:
-        """How much each score rises by one correction; not finite where it was not judged."""
+        """The rise of each score after one correction; not finite if not judged."""
         images, prompts = [c.picture for c in self.flawed], [c.prompt for c in self.flawed]
         requests = list(map(Request.correcting, images, prompts, reflections, range(len(images))))
         after: list[Image] = []
@@ -143,7 +142,7 @@ def _flawed(chats: Usable[Chat], most: int) -> list[Chat]:
     flawed = list(islice((chat for chat in found if chat.prompt), most))
     if not flawed:
         raise InputError(
-            "No held-out chat names its prompt, so nobody can judge its picture. Give shards of "
+            "No held-out chat has a prompt, so its picture cannot be judged. Give shards of "
             "triplets as `held_out`, or gain.pictures=0."
         )
     return flawed

@@ -1,4 +1,4 @@
-"""The writer as it is trained, all of it or by a LoRA, and as it is saved: one plain model."""
+"""The writer in training, fully or by a LoRA, and its saved form: a plain model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from train.writer.settings import WriterSettings
 
 
 def prepare(model: Any, settings: WriterSettings) -> Any:
-    """The model with gradients where it learns; what learns is in fp32, for steps at usual rates
-    are too small for bf16.
+    """The model with gradients for its trained weights.
+
+    Trained weights are in fp32, because steps at usual rates are too small for bf16.
     """
     if settings.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -30,9 +31,9 @@ def prepare(model: Any, settings: WriterSettings) -> Any:
 def save_writer(
     model: Any, to: Path, settings: WriterSettings, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """The model in the form that `load_vlm` reads, its LoRA merged; it is not to be trained on.
+    """Saves the model for `load_vlm`, with its LoRA merged; it must not be trained afterwards.
 
-    `weights` are its own, put together where they are sharded.
+    `weights` are the gathered weights if the model is sharded.
     """
     merged: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
     dtype = torch.bfloat16 if settings.weights == "bf16" else torch.float32

@@ -1,4 +1,4 @@
-"""Settings of the training of a reflection writer."""
+"""Settings of a reflection writer's training."""
 
 from __future__ import annotations
 

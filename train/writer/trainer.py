@@ -1,7 +1,8 @@
-"""One step of a writer: the question as it will be asked, and the loss of the answer's words.
+"""A training step of a writer: the question as it will be asked, and the loss of the answer's
+tokens.
 
-transformers and trl do the rest. trl's own collator is not used: its processor writes prompts
-otherwise than ours does when the writer is asked, and cuts long ones in the middle of a picture.
+trl's own collator is not used: it formats prompts differently than at inference, and cuts long ones
+in the middle of a picture.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from train.writer.chats import Chat
 from train.writer.measure import WriterGain, speaking, written
 from train.writer.settings import WriterSettings
 
-IGNORED = -100  # the label of what is not learnt
+IGNORED = -100  # label of tokens that are not learnt
 
 
-Sides = dict[str, Usable[Chat]]  # "learnt" and "held_out"
+Sides = dict[str, Usable[Chat]]  # keys: "learnt" and "held_out"
 
 
 def numbers(sides: Sides, side: str) -> Dataset:
-    """What trl takes for a dataset with pictures; the collator reads them where they are needed."""
+    """Sample numbers as a data set for trl; the collator reads the samples."""
     count = len(sides[side])
     return Dataset.from_dict({"side": [side] * count, "images": list(range(count))})
 
 
 class ChatCollator:
-    """Chats as rows: the question padded on the left, the answer behind it on the right."""
+    """Batches of chats: the question is padded on the left, the answer on the right."""
 
     def __init__(self, processor: Any, sides: Sides, settings: WriterSettings) -> None:
         self.processor, self.sides, self.settings = processor, sides, settings
@@ -78,14 +79,14 @@ class ChatCollator:
 
 
 class WriterTrainer(Guarded, SFTTrainer):
-    """trl's trainer, with held-out chats for measuring."""
+    """trl's trainer, measured on held-out chats."""
 
     def learn(self, processor: Any, settings: WriterSettings, sides: Sides) -> None:
-        """To be called once, before training."""
+        """Must be called once before training."""
         self.processor, self.settings, self.sides = processor, settings, sides
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Loss on the held-out chats, and answers written out; also into measured.json."""
+        """Measures the loss on held-out chats and generates answers; adds both to measured.json."""
         found = super().evaluate(*args, **kwargs)
         figures = {
             "loss": found["eval_loss"],
@@ -97,9 +98,7 @@ class WriterTrainer(Guarded, SFTTrainer):
         return found
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """transformers saves under names of older releases, and its Trainer would pass over every
-        one of them here without a word.
-        """
+        """transformers saves weights under older names, which its Trainer would silently skip."""
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         if sharded or isinstance(self.model, PeftModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -111,8 +110,9 @@ class WriterTrainer(Guarded, SFTTrainer):
         learner.load_state_dict(saved.state_dict())
 
     def gathered(self) -> dict[str, Tensor] | None:
-        """The sharded weights, whole, on the first process; None where they are not sharded. Every
-        process is to call it.
+        """The sharded weights, gathered on the first process; None without sharding.
+
+        Every process must call it.
         """
         found: Any = self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
         return found
@@ -131,7 +131,7 @@ class WriterTrainer(Guarded, SFTTrainer):
 
     @cached_property
     def gain(self) -> WriterGain:
-        """Painter and judge, which stay for the next measurement."""
+        """Painter and judge, kept for the next measurement."""
         few = self.settings.gain.model_copy(update={"pictures": self.settings.gain.during})
         return WriterGain(self.sides["held_out"], few, self.settings.torch_device, agreed)
 

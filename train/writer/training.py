@@ -1,4 +1,4 @@
-"""The training of a reflection writer: setup, and the run to its saved model.
+"""Training of a reflection writer, from its setup to the saved model.
 
 Files in `out`: the writer in `model`, the last checkpoints, and figures in measured.json.
 """
@@ -34,20 +34,22 @@ from train.writer.trainer import ChatCollator, WriterTrainer, numbers
 
 
 def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
-    """Everything loaded and checked; nothing trained yet."""
+    """Loads and checks everything; trains nothing."""
     learnt, held, skipped = sides_of(settings, chats_in)
     if shares_weights() and settings.tuning == "lora":
-        raise InputError("A LoRA's base is not sharded. Start with torchrun, or give tuning=full.")
+        raise InputError(
+            "The base model of a LoRA cannot be sharded. Start with torchrun, or give tuning=full."
+        )
     sides = {"learnt": learnt, "held_out": held}
     arguments = arguments_of(settings)
-    # A batch of questions without pictures leaves the vision encoder without gradients.
+    # In a batch without pictures, the vision encoder gets no gradients.
     arguments["ddp_find_unused_parameters"] = isinstance(learnt.source, SeveralChats)
     base, device = base_of(settings, like), torch.device(settings.torch_device)
     processor = load_processor(base)
     model = load_model(AutoModelForImageTextToText, base, settings.weights, device)
     trainer = WriterTrainer(
         model=prepare(model, settings),
-        # Checkpointing is asked of the model itself.
+        # Checkpointing is turned on in the model itself.
         args=SFTConfig(**arguments, max_length=None, gradient_checkpointing=False),
         data_collator=ChatCollator(processor, sides, settings),
         train_dataset=numbers(sides, "learnt"),
@@ -61,7 +63,7 @@ def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
 
 
 def train(settings: WriterSettings, like: str = "") -> Path:
-    """The whole run; returns the folder of the trained writer."""
+    """Runs the training; returns the folder of the trained writer."""
     with qwen_run(settings):
         trainer = setup(settings, like)
         train_on(trainer)
@@ -74,7 +76,7 @@ def train(settings: WriterSettings, like: str = "") -> Path:
                 save_writer(model, part, settings, weights)
                 trainer.processor.save_pretrained(part)
         skipped, held = trainer.skipped, trainer.sides["held_out"]
-        del trainer  # the painter and the judge need its memory
+        del trainer  # frees memory for the painter and the judge
         gc.collect()
         if is_first:
             gained = measure_gain(settings, folder, held) if settings.gain.pictures else None
@@ -84,7 +86,7 @@ def train(settings: WriterSettings, like: str = "") -> Path:
 
 
 def measure_gain(settings: WriterSettings, folder: Path, held: Usable[Chat]) -> dict[str, Any]:
-    """Also into out/gain.json."""
+    """Measures the gain and writes it to out/gain.json."""
     asked = LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels)
     vlm = load_vlm(folder, dtype=settings.weights, device=settings.torch_device, settings=asked)
     gained = WriterGain(held, settings.gain, settings.torch_device)(ReflectionGeneratorWriter(vlm))

@@ -1,6 +1,4 @@
-"""Potential assessment (PARM, Guo et al. 2025): pictures with hopeless previews are not painted,
-and their steps are spent on others.
-"""
+"""Potential assessment (PARM, Guo et al. 2025): hopeless previews free steps for other pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the writing in a picture, in words that a corrector can follow."""
+"""Faults of the text in a picture, in words that a corrector can follow."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .matching import Page, ReadWord, TextMatch, best_matches, matches
 from .reading import LONGEST, ReadLine
 from .wanted import TextWishes, WantedText
 
-READABLE = 0.6  # least sureness of a line that counts as text, and of a right text that passes
-NEAR = 0.34  # share of letters that may differ in what counts as the same text once more
-SWAPPED = 4  # least letters of a text that other letters of the same kinds are a mistake for
-FEW = 5  # texts too many that are named one by one
-SHOWN = 80  # letters of a text in a fault
-UNREADABLE, MIRRORED = 0.1, 0.5  # likenesses of what cannot be read, and of mirrored writing
-POOR = 0.67  # up to this likeness a text may be a mirrored one
+READABLE = 0.6  # lowest confidence of a line that counts as text, and of a correct text that passes
+NEAR = 0.34  # share of letters that may differ in a repetition of a text
+SWAPPED = 4  # shortest text for which a reordering of its letters counts as a mistake
+FEW = 5  # extra texts that are named one by one
+SHOWN = 80  # longest text quoted in a fault, in characters
+UNREADABLE, MIRRORED = 0.1, 0.5  # similarity of unreadable text, and of mirrored text
+POOR = 0.67  # up to this similarity a text may be mirrored
 
-PixelBox = tuple[float, float, float, float]  # left, top, right, bottom
+PixelBox = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class TextFault:
-    """A fault in words, its box in pixels (None for what is missing), and a sureness of 0 to 1.
+    """A fault in words, its box in pixels (None: missing text), and a confidence from 0 to 1.
 
-    `wanted` is the text that should stand there, "" for what is too much.
+    `wanted` is the text that should be there, "" for extra text.
     """
 
     unmet: str
@@ -37,11 +37,13 @@ class TextFault:
 
 @dataclass(frozen=True, slots=True)
 class TextFinding:
-    """What is right and wrong with the writing in one picture.
+    """What is correct and wrong about the text in a picture.
 
-    `likeness` is 0 to 1 by wanted text, `right` has the right texts with box and sureness, `lost`
-    the texts that nothing in the picture is like, `others` writing that does not count, in blocks;
-    `extra` counts texts too many.
+    * `likeness`: similarity (0 to 1) by wanted text.
+    * `right`: correct texts with box and confidence.
+    * `lost`: texts without any similar text in the picture.
+    * `others`: text that does not count, in blocks.
+    * `extra`: number of extra texts.
     """
 
     faults: tuple[TextFault, ...] = ()
@@ -54,13 +56,13 @@ class TextFinding:
 
     @property
     def score(self) -> float:
-        """The mean likeness, lowered by texts too many; 1 only where nothing is wrong."""
+        """The mean similarity, lowered by extra texts; 1 only without a fault."""
         wanted = len(self.likeness)
         return (sum(self.likeness.values()) if wanted else 1.0) / (max(wanted, 1) + self.extra)
 
     @property
     def poor(self) -> bool:
-        """Whether nothing, or little, of a wanted text was found."""
+        """Whether a wanted text is missing or mostly missing."""
         return any(likeness <= POOR for likeness in self.likeness.values())
 
     @property
@@ -80,7 +82,7 @@ class TextFinding:
 
 
 def judged(wishes: TextWishes, page: Page, size: tuple[int, int]) -> TextFinding:
-    """The finding about the lines of a page, a picture of `size` pixels."""
+    """The finding for the lines of a page; the picture is `size` pixels."""
     asked = [wanted for wanted in wishes.texts if not wanted.banned]
     found = best_matches([wanted.text for wanted in asked], page)
     used = {word for match in found if match for word in match.words}
@@ -99,7 +101,7 @@ def judged(wishes: TextWishes, page: Page, size: tuple[int, int]) -> TextFinding
 
 
 def _guessed(match: TextMatch, wanted: WantedText, page: Page) -> bool:
-    """Whether hardly legible letters are unlike the text: a pattern that was taken for writing."""
+    """Whether barely legible letters differ so much that they are probably a pattern, not text."""
     sure = min(page.lines[number].sureness for number in match.lines)
     return sure < READABLE and match.cost > NEAR * len(letters_of(wanted.text))
 
@@ -111,11 +113,11 @@ def looked_closer(
     mirrored: Sequence[ReadLine],
     size: tuple[int, int],
 ) -> TextFinding:
-    """The finding after a second look at texts of which nothing, or little, was found.
+    """The finding after a second look for texts that were missing or mostly missing.
 
-    `places` look like writing, `mirrored` was read in the mirrored picture. Such texts become
-    mirrored, missing ones or such as other writing is to be replaced by; unreadable writing is too
-    much where none was asked for.
+    `places` look like text; `mirrored` was read in the mirrored picture. Such texts become
+    mirrored, missing, or replacements for other text. Unreadable text counts as extra if none was
+    asked for.
     """
     page = Page.of([line for line in mirrored if line.sureness >= READABLE])
     for wanted in wishes.texts:
@@ -138,7 +140,7 @@ def looked_closer(
 
 
 def _with_likeness(finding: TextFinding, wanted: WantedText, likeness: float) -> TextFinding:
-    """Two wanted texts that are equal count as one, by the worse of them."""
+    """The finding with this similarity; two equal wanted texts share the lower one."""
     least = min(likeness, finding.likeness.get(wanted.text, 1.0))
     return replace(finding, likeness={**finding.likeness, wanted.text: least})
 
@@ -151,7 +153,7 @@ def _with_match(
     page: Page,
     size: tuple[int, int],
 ) -> TextFinding:
-    """With a text that stands there, right or not; `beside` it are words that belong to nothing."""
+    """The finding with a text that is there, correct or not; `beside` it are unrelated words."""
     lines = [page.lines[line] for line in match.lines]
     box, sure = _hull([line.box for line in lines]), min(line.sureness for line in lines)
     letters, extra = len(letters_of(wanted.text)), sum(len(w.glyphs) for w in beside)
@@ -176,7 +178,7 @@ def _with_mirrored(
     page: Page,
     size: tuple[int, int],
 ) -> TextFinding:
-    """With a text that stands on a mirrored page, in place of what else is said of it."""
+    """The finding with a text that was read mirrored, replacing its other faults."""
     left, top, right, bottom = _hull([page.lines[n].box for n in match.lines])
     box = size[0] - right, top, size[0] - left, bottom
     sure = min(page.lines[n].sureness for n in match.lines)
@@ -223,9 +225,9 @@ def _with_extras(
     shared: Collection[int],
     size: tuple[int, int],
 ) -> TextFinding:
-    """With every text that should not be there, and wrong copies of texts that may be repeated.
+    """The finding with all extra texts, and wrong copies of texts that may be repeated.
 
-    On `shared` lines stand several wanted texts, so that nothing else may, nor right beside a text.
+    `shared` lines have several wanted texts; nothing else may be on them, nor next to a text.
     """
     held = {word.line for word in used}
     shared = {*shared, *(b for a, b in page.touching if a in held)}
@@ -254,7 +256,7 @@ def _with_extras(
 
 
 def _blocks(page: Page, numbers: Collection[int]) -> tuple[ReadLine, ...]:
-    """Some lines of a page, those that follow each other as one; its box is upright."""
+    """Lines of a page, adjacent ones joined; the boxes are upright."""
     free, blocks = sorted(numbers), []
     while free:
         block = [free.pop(0)]
@@ -285,7 +287,7 @@ def _banned(
 
 
 def _copies(wanted: WantedText, page: Page, used: set[ReadWord]) -> Iterator[TextMatch]:
-    """The further places where a text, or nearly that text, stands."""
+    """Further places with this text or nearly this text."""
     for match in matches(wanted.text, page):
         if not used.intersection(match.words) and _is_near(match, wanted):
             used.update(match.words)
@@ -293,7 +295,7 @@ def _copies(wanted: WantedText, page: Page, used: set[ReadWord]) -> Iterator[Tex
 
 
 def _is_near(match: TextMatch, wanted: WantedText) -> bool:
-    """Whether a place is meant as the text: few letters differ, or their order alone (SPOT)."""
+    """Whether a place is meant to be the text: few letters differ, or only their order (SPOT)."""
     letters = letters_of(wanted.text).casefold()
     said = "".join(word.glyphs for word in match.words).casefold()
     swapped = len(letters) >= SWAPPED and sorted(letters) == sorted(said)
@@ -316,7 +318,7 @@ def _missing_copy(wanted: WantedText) -> TextFault:
 
 
 def _repeats(text: str, wishes: TextWishes) -> bool:
-    """Whether a text is a wanted one once more, or words of one."""
+    """Whether a text repeats a wanted text or words of one."""
     corners = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     page = Page.of([ReadLine(text, 1.0, corners)])
     row = page.words[0]
@@ -334,7 +336,7 @@ def _repeats(text: str, wishes: TextWishes) -> bool:
 
 
 def _with_extra_faults(finding: TextFinding, faults: Sequence[TextFault]) -> TextFinding:
-    """With texts too many; beyond a few only their number is said."""
+    """The finding with extra texts; if there are many, the rest is only counted."""
     named = list(faults[:FEW])
     if rest := faults[FEW:]:
         named.append(TextFault(f"remove the text in {len(rest)} other places"))

@@ -1,4 +1,4 @@
-"""Comparing letters as people do: what counts as the same text, and how far texts differ."""
+"""Compares letters as people do: which texts count as equal, and how much texts differ."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-# Marks that nobody misses at the edge of a word; within a word (DON'T, 5.99) they count.
+# Punctuation that is ignored at the edge of a word, but not within (DON'T, 5.99).
 _SOFT = ".,;:'\"-_·•*~|()[]{}<>¡¿"
 _SAME_MARK = str.maketrans(
     {
         **dict.fromkeys("’‘‛`´ʼ′", "'"),
         **dict.fromkeys("“”„‟«»″〝〞〟「」『』《》", '"'),
         **dict.fromkeys("‐‑‒–—―−", "-"),
-        "İ": "I",  # in Turkish the capital of i
+        "İ": "I",  # the Turkish capital of i
         "ı": "i",
         "ß": "ss",
         "ẞ": "SS",
-        # Greek capitals, which an OCR often takes for the Latin ones.
+        # Greek capitals that OCR often reads as Latin ones.
         **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEZHIKMNOPTYXo", strict=True)),
     }
 )
-_ALIKE = ("0Oo", "1Il|")  # not to be told apart in many fonts
+_ALIKE = ("0Oo", "1Il|")  # identical in many fonts
 
 
-# Spaces part words, and so does a comma, semicolon or colon before a letter: spaces get lost.
+# Words end at spaces, and at a comma, semicolon or colon before a letter (OCR loses spaces).
 _PARTS = re.compile(r"\s+|(?<=[,;:，；：])(?=[^\W\d])")
-# Readers join a dash between words to the number behind it: SALE - 50%, 9 - 5.
+# OCR attaches a dash between words to the following number: SALE - 50%, 9 - 5.
 _DASH = re.compile(r"(?<=\S)\s+[-‐‑‒–—―−]\s+(?=\d)")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text that have something to compare."""
+    """The words of a text that contain something to compare."""
     return [word for word in _PARTS.split(_DASH.sub(" -", text)) if glyphs(word)]
 
 
 def letters_of(text: str) -> str:
-    """All that is compared of a text."""
+    """Everything that is compared of a text."""
     return "".join(map(glyphs, words_of(text)))
 
 
 def glyphs(word: str) -> str:
-    """The letters, digits and marks of a word that are compared.
+    """The letters, digits and punctuation of a word that are compared.
 
-    Forms of one letter (full width, ligatures) and of one mark are unified; spaces are left out,
-    and so are soft marks at both ends; but -20% and <3 have a sign, A- and 555- a dash.
+    Variants of one letter (full width, ligatures) or punctuation mark are unified. Spaces and soft
+    marks at both ends are dropped, but the sign in -20% or <3 and the dash in A- or 555- are kept.
     """
     unified = unicodedata.normalize("NFKC", word).translate(_SAME_MARK)
-    # Directions, joiners and variation selectors cannot be seen.
+    # Directions, joiners and variation selectors are invisible.
     seen = "".join(c for c in unified if unicodedata.category(c) not in ("Cf", "Cc", "Zs"))
     seen = seen.translate({0xFE0E: None, 0xFE0F: None})
     bare = seen.strip(_SOFT)
@@ -60,7 +60,7 @@ def glyphs(word: str) -> str:
 
 
 def is_upper(read: str) -> bool | None:
-    """Whether a text is in capitals; None if its letters do not say (OI1)."""
+    """Whether a text is in capitals; None if its letters do not tell (OI1)."""
     telling = [c for c in read if c.upper() != c.lower() and not any(c in s for s in _ALIKE)]
     return all(c == c.upper() for c in telling) if telling else None
 
@@ -68,8 +68,8 @@ def is_upper(read: str) -> bool | None:
 def expected(wanted: Sequence[str], upper: bool | None) -> str:
     """The wanted words in the case of the picture.
 
-    Case does not count, but which letters look alike depends on it: a capital I and a small l do,
-    HAIL and HALL do not.
+    Case is ignored, but it decides which letters look alike: capital I and small l do, yet HAIL and
+    HALL do not.
     """
     if upper:
         return "".join(_one(letter, letter.upper()) for word in wanted for letter in word)
@@ -83,7 +83,7 @@ def _one(letter: str, cased: str) -> str:
 
 
 def same(wanted: str, read: str) -> bool:
-    """Whether two letters count as one: case is ignored, and so are 0 O and 1 I l."""
+    """Whether two letters count as equal, ignoring case and the differences 0 O and 1 I l."""
     return wanted.casefold() == read.casefold() or any(wanted in s and read in s for s in _ALIKE)
 
 
@@ -92,9 +92,9 @@ def without_accent(letter: str) -> str:
 
 
 def next_row(row: Sequence[int], wanted: str, read: str, doubtful: bool = False) -> list[int]:
-    """The row of the edit distance after one more letter was read.
+    """The next row of the edit distance, after one more read letter.
 
-    `row[i]` is the distance of the first i wanted letters to all that was read so far. An accent of
+    `row[i]` is the distance of the first i wanted letters from everything read so far. An accent on
     a `doubtful` letter may be dirt.
     """
     plain = without_accent(read) if doubtful else read

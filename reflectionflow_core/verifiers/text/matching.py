@@ -1,4 +1,4 @@
-"""Finding wanted texts among the lines that were read, whatever lines they are broken into."""
+"""Finds wanted texts in the lines read by OCR, wherever they are broken."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from dataclasses import dataclass, field
 from .letters import expected, glyphs, is_upper, letters_of, next_row, words_of
 from .reading import ReadLine
 
-TOO_FAR = 0.5  # share of wanted letters that may differ in what still counts as the same text
-CANDIDATES = 20  # places that are considered for each text
-MAX_VISITS = 20_000  # of words, so that a picture full of writing takes no minutes
-SAME_ROW = 0.7  # of half a line's height: by so much may the middles of lines in one row differ
-ACCENTED = 0.9  # least sureness of a line whose accents count where none are wanted
-TILT = 0.9  # least cosine between the directions of lines that belong together
-FRAGMENT = 3  # least letters of what counts as the beginning or the rest of a text
+TOO_FAR = 0.5  # share of letters that may differ in the same text
+CANDIDATES = 20  # places considered per text
+MAX_VISITS = 20_000  # words considered, which limits the time for a picture full of text
+SAME_ROW = 0.7  # largest offset of lines in a row, in half line heights
+ACCENTED = 0.9  # lowest confidence of a line whose unwanted accents count
+TILT = 0.9  # lowest cosine between the directions of related lines
+FRAGMENT = 3  # fewest letters of a beginning or rest of a text
 
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """A word on a line; `upper` tells capitals, None where its letters do not say.
-
-    Accents of a `doubtful` word may be dirt.
-    """
+    """A word on a line; `upper`: capitals (None: unknown); `doubtful`: accents may be dirt."""
 
     text: str
     glyphs: str
@@ -35,7 +32,7 @@ class ReadWord:
 
 @dataclass(frozen=True, slots=True)
 class TextMatch:
-    """Where a wanted text stands: its words in order, and the edit distance `cost` to them."""
+    """Where a wanted text is: its words in order, and their edit distance `cost`."""
 
     cost: int
     words: tuple[ReadWord, ...]
@@ -47,9 +44,9 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The lines of a picture, their words, and which lines may continue which.
+    """The lines of a picture, their words, and which lines may follow each other.
 
-    `touching` are pairs of lines that stand in one row with no more than a letter's height between.
+    `touching` are pairs of lines in one row that are at most a letter's height apart.
     """
 
     lines: Sequence[ReadLine]
@@ -74,7 +71,7 @@ class Page:
         return cls(lines, words, following, near)
 
     def after(self, word: ReadWord) -> list[ReadWord]:
-        """The next word of the line; after the last, the first of each line that may follow."""
+        """The next word of the line; after the last, the first word of each following line."""
         row = self.words[word.line]
         if word.position + 1 < len(row):
             return [row[word.position + 1]]
@@ -82,9 +79,9 @@ class Page:
 
 
 def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
-    """For each wanted text where it stands, or a part of it; None where nothing is near enough.
+    """The place of each wanted text or of a part of it; None if nothing is similar enough.
 
-    No word serves two texts; the nearest match is taken first, of equals the longest text.
+    No word belongs to two texts; the nearest match is taken first, of equal ones the longest text.
     """
     found = [matches(text, page) for text in wanted]
     chosen: list[TextMatch | None] = [None] * len(wanted)
@@ -110,7 +107,7 @@ def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
 
 
 def _part(text: str, page: Page, taken: Collection[ReadWord]) -> TextMatch | None:
-    """The line that has most of a text, if it has only words of it, with such lines that follow."""
+    """The line with most of a text, if the text has all its words, and matching lines after it."""
     wanted = {glyphs(word).casefold() for word in words_of(text)}
     whole = {
         number: row
@@ -133,9 +130,9 @@ def _letters(words: Sequence[ReadWord]) -> int:
 
 
 def matches(text: str, page: Page) -> list[TextMatch]:
-    """The places where a text stands or nearly stands, the nearest first.
+    """The places with this text or nearly this text, nearest first.
 
-    Of equally near ones, that comes first whose lines hold little else.
+    Of equally near ones, lines with less other text come first.
     """
     found = [*_walk(text, page)]
     found.sort(key=lambda match: (match.cost, _beside(match, page)))
@@ -189,7 +186,7 @@ def _words(line: ReadLine, number: int) -> list[ReadWord]:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A line's centre, the directions along and across it, and half its length and height."""
+    """A line's centre, its directions along and across, and half its length and height."""
 
     centre: tuple[float, float]
     along: tuple[float, float]
@@ -203,35 +200,35 @@ class _Frame:
         centre = (x0 + x1 + x2 + x3) / 4, (y0 + y1 + y2 + y3) / 4
         length, height = math.hypot(x1 - x0, y1 - y0), math.hypot(x3 - x0, y3 - y0)
         letters = sum(len(word.glyphs) for word in words)
-        if letters <= 1 or not length:  # one letter has no direction
+        if letters <= 1 or not length:  # a single letter has no direction
             left, top, right, bottom = line.box
             return cls(centre, (1.0, 0.0), (right - left) / 2, (bottom - top) / 2, True)
-        if height > 1.5 * length:  # it runs up or down
+        if height > 1.5 * length:  # vertical text
             return cls(centre, (0.0, 1.0), height / 2, length / 2, False)
         along = (x1 - x0) / length, (y1 - y0) / length
         return cls(centre, along, length / 2, height / 2, True)
 
     def offset(self, other: _Frame) -> tuple[float, float]:
-        """How far another line's centre is along this line, and below it."""
+        """The offset of another line's centre, along this line and below it."""
         x, y = other.centre[0] - self.centre[0], other.centre[1] - self.centre[1]
         return x * self.along[0] + y * self.along[1], y * self.along[0] - x * self.along[1]
 
     def touches(self, other: _Frame) -> bool:
-        """Whether another line stands right beside this one, in the same row."""
+        """Whether another line is right next to this one in the same row."""
         along, down = self.offset(other)
         tall = max(self.height, other.height)
         gap = along - self.length - other.length
         return abs(down) < SAME_ROW * tall and gap < 2 * tall
 
     def below(self, down: float) -> float:
-        """How far below an offset is; of writing that runs up or down, on either side."""
+        """How far below an offset is; for vertical text, on either side."""
         return down if self.upright else abs(down)
 
 
 def _following(number: int, frames: Sequence[_Frame]) -> list[int]:
-    """The lines that may continue a line: the next on its right, and the next ones below.
+    """The lines that may follow a line: the next on its right, and the next ones below.
 
-    Of writing that runs up or down, the next ones on both sides: which comes first is not known.
+    For vertical text, the next ones on both sides, because their order is unknown.
     """
     here = frames[number]
     right: list[tuple[float, int]] = []

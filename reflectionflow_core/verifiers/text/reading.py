@@ -1,6 +1,6 @@
-"""Reading what is written in a picture: a Protocol, and rapidocr behind it.
+"""OCR: a Protocol, and its implementation with rapidocr.
 
-rapidocr carries its weights in its package; nothing is downloaded, and everything runs on the CPU.
+rapidocr's package contains its weights, so nothing is downloaded; it runs on the CPU.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from PIL import Image, ImageOps
 
 from ...record import InputError
 
-Corners = tuple[tuple[float, float], ...]  # x, y in pixels: 4, clockwise from the top left
+Corners = tuple[tuple[float, float], ...]  # 4 corners (x, y) in pixels, clockwise from the top left
 
-LONGEST = 1600  # pixels of the longer side; larger pictures are shrunk to it
-SLIMMEST = 3  # a longer side of more than this many shorter ones is padded: memory grows with it
-LONG = 1.4  # least length of a line of writing in its heights
-SMALLEST = 64  # pixels of a side, after padding
-SURE_WRITING = 0.7  # least score of a place that looks like writing but could not be read
-PARTS = ("det", "cls", "rec")  # finds lines, turns them, reads them
+LONGEST = 1600  # longest side in pixels; larger pictures are scaled down
+SLIMMEST = 3  # pictures with a larger aspect ratio are padded to limit memory
+LONG = 1.4  # lowest aspect ratio of a line of text
+SMALLEST = 64  # shortest side in pixels, after padding
+SURE_WRITING = 0.7  # lowest score of a place with unreadable text
+PARTS = ("det", "cls", "rec")  # detection, orientation, recognition
 NEEDED = (
     *("rapidocr", "onnxruntime", "cv2", "pyclipper", "shapely", "omegaconf"),
     *("yaml", "requests", "six", "tqdm", "colorlog"),
@@ -37,9 +37,9 @@ INSTALL = (
 
 @dataclass(frozen=True, slots=True)
 class ReadLine:
-    """A line of writing: its text, how sure the reader is of it (0 to 1), and where it is.
+    """A line of text with the reader's confidence (0 to 1) and place.
 
-    `text` is "" where something looks like writing but nothing was read.
+    `text` is "" if something looks like text but could not be read.
     """
 
     text: str
@@ -54,27 +54,27 @@ class ReadLine:
 
     @property
     def is_long(self) -> bool:
-        """Whether it is longer than high, in whatever direction: a disc is no writing."""
+        """Whether it is longer than high, in any direction: a disc is not text."""
         sides = [math.dist(*self.corners[i : i + 2]) for i in (0, 1)]
         return max(sides) >= LONG * min(sides)
 
 
 class TextReader(Protocol):
-    """Reads pictures; `alphabet` are all letters that it can tell apart."""
+    """Reads pictures; `alphabet` contains all letters it can recognise."""
 
     alphabet: frozenset[str]
 
     def read(self, image: Image.Image) -> list[ReadLine]:
-        """Every line that was read, also those that are hardly sure."""
+        """All lines, including those with low confidence."""
         ...
 
     def find_writing(self, image: Image.Image) -> list[ReadLine]:
-        """The places that look like writing, without their text."""
+        """Places that look like text, without reading them."""
         ...
 
 
 def load_reader() -> TextReader:
-    """The reader of the extra `text`; raises InputError where a part of it is not installed."""
+    """The reader of the extra `text`; InputError if a part is not installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise InputError(
@@ -85,14 +85,14 @@ def load_reader() -> TextReader:
 
 
 def installed() -> tuple[str, list[Path]]:
-    """The reader's name with its version, and its weights; ("", []) where it is not installed."""
+    """The reader's name with version, and its weight files; ("", []) if it is not installed."""
     if find_spec("rapidocr") is None:
         return "", []
     return f"rapidocr {version('rapidocr')}", [_model_file(part) for part in PARTS]
 
 
 class RapidReader:
-    """rapidocr with the weights that its package brings."""
+    """rapidocr with the weights in its package."""
 
     def __init__(self) -> None:
         from rapidocr import RapidOCR
@@ -101,7 +101,7 @@ class RapidReader:
         self._engine: Any = RapidOCR(
             params={
                 "Global.log_level": "critical",
-                "Global.text_score": 0.0,  # also lines that are hardly sure: they are told apart
+                "Global.text_score": 0.0,  # low confidence is filtered later
                 "Global.max_side_len": 3 * LONGEST,
                 **{f"{part.title()}.model_path": str(file) for part, file in models.items()},
             }
@@ -131,7 +131,7 @@ class RapidReader:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A picture as the reader is given it: RGB, shrunk by `scale`, padded around by `margin`."""
+    """A picture for the reader: RGB, scaled by `scale`, padded by `margin` pixels."""
 
     image: Image.Image
     scale: float
@@ -152,7 +152,7 @@ class _Page:
         return cls(small, scale, margin, image.size)
 
     def placed(self, box: Any) -> Corners:
-        """Corners in the pixels of the picture itself; `box` is an array of (4, 2)."""
+        """Corners in pixels of the original picture; `box` is an array (4, 2)."""
         return tuple(
             tuple(
                 min(max((float(value) - margin) / self.scale, 0.0), float(side))
@@ -163,7 +163,7 @@ class _Page:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """RGB; what is transparent becomes white, as most viewers show it."""
+    """RGB with white for transparent parts, as in most viewers."""
     if "A" not in image.getbands() and "transparency" not in image.info:
         return image.convert("RGB")
     clear = image.convert("RGBA")
@@ -171,9 +171,9 @@ def _flat(image: Image.Image) -> Image.Image:
 
 
 def _model_file(part: str) -> Path:
-    """The weights of a part inside rapidocr's package; by path, so that it downloads nothing."""
+    """The weights of a part in rapidocr's package; given by path, so that nothing is downloaded."""
     found = find_spec("rapidocr")
-    assert found is not None and found.origin is not None  # NEEDED has it
+    assert found is not None and found.origin is not None  # checked with NEEDED
     folder = Path(found.origin).parent / "models"
     files = sorted(folder.glob(f"*_{part}_*.onnx"))
     if not files:
@@ -185,7 +185,7 @@ def _model_file(part: str) -> Path:
 
 
 def _characters(weights: Path) -> Sequence[str]:
-    """The alphabet of a reading network, which rapidocr keeps in its weights."""
+    """The alphabet of a recognition network, stored in its weights."""
     from onnxruntime import InferenceSession
 
     known = InferenceSession(str(weights), providers=["CPUExecutionProvider"]).get_modelmeta()

@@ -1,7 +1,8 @@
-"""A verifier of what is written in a picture, by OCR and rules, without a language model."""
+"""Judges the text in a picture by OCR and rules, without a language model."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -17,23 +18,26 @@ from .matching import Page
 from .reading import ReadLine, TextReader, load_reader
 from .wanted import TextWishes, WantedText, text_wishes
 
-LARGEST = 0.5  # share of a picture that a place may cover; a larger one is a texture, no writing
+READ_SYMBOLS = "©®°"  # that the reader finds; not so hearts, stars and cups
+LARGEST = 0.5  # largest share of a picture covered by a text; larger places are textures
 
 
 class TextVerifier:
     """Passes pictures in which exactly the wanted texts can be read.
 
-    Wanted is what the prompt has in quotation marks (see `text_wishes`), and no writing at all
-    where it asks for none. The score is 0 to 1, and 1 only without a fault: the mean likeness of
-    the wanted texts, lowered by each text too many. `aspects` are the likenesses by text. `passed`
-    is None where a text seems right but was hardly legible. `unmet` has faults in words that the
-    writer "template" turns into commands; `evidence` has their boxes and those of right texts.
+    Wanted are the texts in quotation marks (see `text_wishes`), or no text at all if the prompt
+    excludes text. Case, line breaks and spaces are ignored, as are differences between 0 and O or
+    1, I and l, and punctuation at the edges of words except ! and ?.
 
-    Case, line breaks and spaces do not count; 0 O and 1 I l are not told apart; punctuation at the
-    edges of words does not count, but ! and ? do.
+    * Score: 0 to 1, the mean similarity of the wanted texts, lowered by each extra text; 1 only
+      without a fault.
+    * `aspects`: similarity by text.
+    * `passed`: None if a text seems correct but is barely legible.
+    * `unmet`: faults in words that the writer "template" turns into commands.
+    * `evidence`: boxes of faults and of correct texts.
 
-    Raises InputError for a prompt without words in quotes, and for letters that the reader does
-    not know, also if there are no images.
+    InputError for a prompt without quoted text and for letters that the reader does not know, even
+    without images.
     """
 
     calls = 0
@@ -42,7 +46,7 @@ class TextVerifier:
         self.reader = reader or load_reader()
 
     def applies_to(self, prompt: str) -> bool:
-        """Whether the prompt says anything about writing."""
+        """Whether the prompt asks for or excludes text."""
         return bool(text_wishes(prompt))
 
     def verify(
@@ -53,7 +57,7 @@ class TextVerifier:
     def judge(
         self, wishes: TextWishes, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
-        """As `verify`, of wishes that are known already; their letters are not checked."""
+        """`verify` for parsed wishes; their letters are not checked."""
         verdicts: list[Verdict] = []
         for image in images:
             progress.check()
@@ -65,31 +69,33 @@ class TextVerifier:
         wishes = text_wishes(prompt)
         if not wishes:
             raise InputError(
-                "The prompt has no words in quotation marks, so the verifier text has nothing to "
-                'read for. Write them as in: a sign that says "OPEN"; or choose another verifier.'
+                "The prompt has no words in quotation marks, which the verifier text needs. "
+                'Write them as in: a sign that says "OPEN"; or choose another verifier.'
             )
         for wanted in wishes.texts:
             self.check_letters(wanted)
         return wishes
 
     def check_letters(self, wanted: WantedText) -> None:
-        """Raises InputError for a text that the reader cannot know."""
+        """InputError for a text with letters that the reader does not know."""
         letters = letters_of(wanted.text)
         if not letters:
             raise InputError(
-                f'The text "{wanted.text:.80}" has no letters or digits that could be read. Leave '
-                "its quotation marks out, or choose another verifier."
+                f'The text "{wanted.text:.80}" has no letters or digits. Leave out its '
+                "quotation marks, or choose another verifier."
             )
-        unknown = [c for c in dict.fromkeys(letters) if c.isalpha() and not self._knows(c)]
+        unknown = [c for c in dict.fromkeys(letters) if not self._reads(c)]
         if unknown:
             raise InputError(
-                f'The text "{wanted.text:.80}" has letters that the verifier text cannot read: '
-                f"{' '.join(unknown[:10])}. It knows Latin letters, Chinese, Japanese and some "
-                "Greek; leave it out, or choose a verifier that asks a vision-language model."
+                f'The text "{wanted.text:.80}" has letters or signs that the verifier text cannot '
+                f"read: {' '.join(unknown[:10])}. It reads Latin, Chinese, Japanese and some "
+                "Greek. Leave out this text, or choose a verifier with a vision-language model."
             )
 
-    def _knows(self, letter: str) -> bool:
-        return bool(self.reader.alphabet & {letter, letter.upper(), letter.lower()})
+    def _reads(self, sign: str) -> bool:
+        if sign.isalpha():
+            return bool(self.reader.alphabet & {sign, sign.upper(), sign.lower()})
+        return sign in READ_SYMBOLS or unicodedata.category(sign) != "So"
 
     def _finding(self, wishes: TextWishes, image: Image) -> TextFinding:
         lines = self.reader.read(image)
@@ -103,7 +109,7 @@ class TextVerifier:
         return looked_closer(finding, wishes, places, mirrored, image.size)
 
     def _unread(self, image: Image, lines: Sequence[ReadLine]) -> list[ReadLine]:
-        """The places that look like writing and were not read as any text."""
+        """Places that look like text but could not be read."""
         read = [line.box for line in lines if line.sureness >= READABLE and glyphs(line.text)]
         most = image.width * image.height * LARGEST
         found = self.reader.find_writing(image)

@@ -1,6 +1,6 @@
-"""Which words a prompt asks for: what stands in quotation marks, in any language's form.
+"""The texts that a prompt asks for: whatever is in quotation marks, in any language's form.
 
-Only the prompt is read here, by rules; no picture and no OCR.
+Only the prompt is read, by rules; no picture and no OCR are involved.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...record import InputError
 
-# What closes a text, by what opens it. In several languages both marks look alike (”…”, »…»).
+# Closing marks by opening mark. In some languages both are the same (”…”, »…»).
 _CLOSERS = {
     '"': '"',
     "＂": "＂",
@@ -35,12 +35,14 @@ _CLOSERS = {
     "〝": "〞〟",
     "״": "״",
 }
-_APOSTROPHES = "'’‘`"  # these marks also stand within words
-# Two single marks for a double one.
+_APOSTROPHES = "'’‘`"  # also used within words
+# Two single marks used as a double one.
 _DOUBLED = re.compile(r"(?:``|(?<!\w)'')(?=\S)(.+?)''", re.DOTALL)
-_IDEOGRAPHS = 0x2E80  # from here on writing has no spaces between words
+_IDEOGRAPHS = 0x2E80  # scripts from here on have no spaces between words
 _SHORTENED = re.compile(r"['’](?:n['’]|\d0s\b|til\b|em\b|cause\b|tis\b|twas\b)", re.IGNORECASE)
 _SHORT_AND = re.compile(r"['’]n['’]", re.IGNORECASE)  # rock 'n' roll
+# The apostrophe of 'Ladies' Night', where another one closes the text.
+_OF_SEVERAL = re.compile(r"(?<=s)['’] \w[^\"“”‘’'«»,.;:]*\w['’](?!\w)", re.IGNORECASE)
 
 _SURFACES = (
     "sign billboard poster banner board chalkboard blackboard whiteboard screen monitor display "
@@ -55,8 +57,9 @@ _COPIES = re.compile(
     r"|four|five|six|seven|eight|nine|ten|\d+)\b",
     re.IGNORECASE,
 )
+_AGAIN = re.compile(r"[^.,;!?]{0,20}\b(?:twice|times|repeated(?:ly)?|again)\b", re.IGNORECASE)
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-# "two red signs that each say": so many must have the text.
+# "two red signs that each say": all of them must have the text.
 _NUMBERED = re.compile(
     rf"\b(?P<number>both|{'|'.join(_NUMBERS)}|[2-9]|10)\s+(?:of\s+the\s+|the\s+)?(?:[\w-]+\s+)?"
     rf"(?:{'|'.join(_SURFACES.split())})(?:s|es)\b(?:[,:\s]*\b(?:that|which|each|both|all|with|the"
@@ -64,37 +67,46 @@ _NUMBERED = re.compile(
     r"|display(?:s|ing)?|bear(?:s|ing)?|labell?ed)\b)*[,:\s]*$",
     re.IGNORECASE,
 )
-# Each of the things may have a text of its own: "STOP" and "GO".
+# Each object may have its own text: "STOP" and "GO".
 _ANOTHER = re.compile(
     r"\s*(?:,|and\b|or\b|&)[\s,]*(?:and\b|or\b)?\s*$|[^.;!?]*\b(?:one|first|other|another|second)\b",
     re.IGNORECASE,
 )
 _BANNED = re.compile(
-    r"\b(?:without|no|not|never|instead of|rather than|\w+n['’]t)(?:\s+(?:the|any|a|an|to|words?"
-    r"|texts?|letters|sign|saying|says|say|reading|reads|read|showing|shows|show|spelling|spell"
-    r"|written|write|with|have|has))*\s*$",
+    r"\b(?:without|no|not|never|instead of|rather than|anything (?:but|except)|\w+n['’]t)"
+    r"(?:\s+(?:the|any|a|an|to|longer|words?|texts?|letters|sign|saying|says|say|reading|reads|read"
+    r"|showing|shows|show|spelling|spell|written|write|with|have|has))*\s*$",
     re.IGNORECASE,
 )
+_OTHER_LANGUAGES = (  # (without, any or other, writing)
+    (r"ohne|kein\w*", r"je[dg]\w+|weiter\w*|ander\w*", r"texte?|\w*schrift\w*|worte?|buchstaben"),
+    ("sans", "aucune?|autres?", "textes?|mots|écritures?|lettres"),
+    ("sin", r"ning\w+|otr[oa]s?", "textos?|palabras|letras"),
+    ("senza", r"nessun\w*|alcun\w*|altr\w+", "test[oi]|scritte|parole|lettere"),
+    ("sem", r"nenhum\w*|qualquer|outr[oa]s?", "textos?|palavras|letras"),
+    ("geen|zonder", "enige|andere", "tekst(?:en)?|woorden|letters"),
+    ("uten|utan|uden", "noen|noget?|någon|annen|annan|anden", "te(?:ks|x)t|ord|bokst[aä]ver"),
+    ("без", r"как\w+-либо|друг\w+", "текста|надписей|слов|букв"),
+    ("bez", r"żadnego|innego|jakéhokoli", "te(?:ks|x)tu|napisów|nápisů"),
+)
 _NO_TEXT = re.compile(
-    r"\b(?:no|without|free of|never any)\s+(?:any\s+|other\s+|further\s+|additional\s+|extra\s+"
-    r"|visible\s+|readable\s+)*(?:texts?|words?|writing|letter(?:s|ing)|inscriptions?|captions?"
+    r"\b(?:no|without|free of|never any|not a)\s+(?:any\s+|other\s+|further\s+|additional\s+"
+    r"|extra\s+|visible\s+|readable\s+|legible\s+|gibberish\s+|random\s+|(?:a\s+)?single\s+)*"
+    r"(?:texts?|words?|writing|letter(?:s|ing)|inscriptions?|captions?"
     r"|typography)\b(?!\s+(?:say|spell|read)\w*)|\btext-?\s?(?:free|less)\b|\bnothing else\b"
-    r"|\bonly the (?:texts?|words?)\b"
-    r"|\bohne\s+(?:jeden\s+|weiteren\s+)?(?:text|schrift|worte|beschriftung)\b|\bkein(?:en)?\s+text\b"
-    r"|\bsans\s+(?:aucun\s+|autre\s+)?(?:texte|mots|écriture)\b|\bsin\s+(?:ningún\s+)?(?:texto|"
-    r"palabras|letras)\b|\bsenza\s+(?:testo|scritte|parole)\b|\bsem\s+(?:texto|palavras|letras)\b"
-    r"|\bgeen\s+tekst\b|\bzonder\s+tekst\b|\bбез\s+(?:текста|надписей|слов)\b"
-    r"|(?:没有|無|无|不要)(?:任何|其他)?(?:文字|文本|字)|(?:文字|テキスト)(?:な|無)し"
-    r"|(?:글자|텍스트)\s*없",
+    r"|\bonly the (?:texts?|words?)\b|"
+    + "|".join(rf"\b(?:{no})\s+(?:(?:{a})\s+)*(?:{what})\b" for no, a, what in _OTHER_LANGUAGES)
+    + r"|(?:没有|沒有|無|无|不要|不含)(?:任何|其他|出现|出現|有)*(?:文字|文本|字)"
+    r"|(?:文字|テキスト)[のがは]?(?:な|無)[いし]|(?:글자|글씨|텍스트)[가는도]?\s*없",
     re.IGNORECASE,
 )
 
-_MARK = "\ue000"  # in place of a quoted text
+_MARK = "\ue000"  # stands for a quoted text
 _SAYS = (
     "that which says? saying reads? reading spells? spelling shows? showing displays? displaying "
     "labell?ed titled named called with without no not never does do bearing and is are written "
     "painted printed in the a any words? texts? letters lettering title name inscription caption "
-    "label headline slogan"
+    "label headline slogan besides except but"
 )
 _SERIES = re.compile(rf"{_MARK}(?:(?:\s*,)?\s*(?:and\s+|or\s+|,\s*)?{_MARK})+")
 _SAYING_ON = re.compile(
@@ -117,10 +129,10 @@ _EDGES = re.compile(r"^[\s,;.:]+|(?:[\s,;:]|\s+(?:and|with|but))+$")
 
 @dataclass(frozen=True, slots=True)
 class WantedText:
-    """One text that must be read in the picture.
+    """A text that must be readable in the picture.
 
-    `surface` is what it stands on ("sign"), "" if the prompt does not say. With `copies` it may be
-    there several times, and must be `least` times. A `banned` one must not be there.
+    `surface` is the object it is on ("sign"), or "". With `copies` it may occur several times, and
+    must occur `least` times. A `banned` text must not occur.
     """
 
     text: str
@@ -132,7 +144,7 @@ class WantedText:
 
 @dataclass(frozen=True, slots=True)
 class TextWishes:
-    """All that a prompt says about writing; with `nothing_else` no other text may be there."""
+    """Everything a prompt says about text; with `nothing_else` no other text is allowed."""
 
     texts: tuple[WantedText, ...] = ()
     nothing_else: bool = False
@@ -144,9 +156,8 @@ class TextWishes:
 def text_wishes(prompt: str) -> TextWishes:
     """The texts in quotation marks, and whether other text is excluded ("without any text").
 
-    Everything in quotes counts as text to be read. A single mark within a word is an apostrophe,
-    one after a digit means inches or feet. Raises InputError for a mark that is never closed, if
-    nothing else stands in quotes.
+    A single mark within a word is an apostrophe; after a digit it means inches or feet. InputError
+    for a mark that is never closed, if nothing else is quoted.
     """
     prompt = _DOUBLED.sub(r'"\1"', prompt.replace("\\", ""))
     spans, unclosed = _quoted_spans(prompt)
@@ -158,17 +169,17 @@ def text_wishes(prompt: str) -> TextWishes:
     wishes = TextWishes(texts, bool(_NO_TEXT.search(" ".join(around))))
     if not wishes and unclosed:
         raise InputError(
-            f"The quotation mark before {prompt[unclosed : unclosed + 20].strip()!r} in the prompt "
-            "is never closed. Close it after the text that the picture should show."
+            f"The quotation mark before {prompt[unclosed : unclosed + 20].strip()!r} in the "
+            "prompt is never closed. Close it after the text."
         )
     return wishes
 
 
 def without_texts(prompt: str) -> str:
-    """What a prompt asks for besides its texts: "a cat and a sign" of one that says something.
+    """The prompt without its texts: "a cat and a sign" for one whose sign says something.
 
-    Left out are the words in quotation marks with those that introduce them, and "without any
-    text". The result is "" where nothing else is asked for.
+    Removes quoted texts with the words that introduce them, and "without any text"; "" if nothing
+    is left.
     """
     prompt = _DOUBLED.sub(r'"\1"', prompt.replace("\\", ""))
     text = _MARK.join(_outside(prompt, _quoted_spans(prompt)[0]))
@@ -180,12 +191,12 @@ def without_texts(prompt: str) -> str:
 
 
 def is_surface(name: str) -> bool:
-    """Whether a thing is there to be written on, such as a sign: its text shows it, too."""
+    """Whether an object is there to be written on, such as a sign: its text proves it."""
     return _SURFACE.fullmatch(name) is not None
 
 
 def _quoted_spans(prompt: str) -> tuple[list[tuple[int, int]], int]:
-    """The (start, end) of every text in quotes, and where a text starts that is never closed."""
+    """The (start, end) of every quoted text, and the start of a text that is never closed."""
     spans: list[tuple[int, int]] = []
     position, unclosed = 0, 0
     while position < len(prompt):
@@ -211,17 +222,21 @@ def _opens(prompt: str, at: int) -> bool:
     before, after = prompt[at - 1 : at], prompt[at + 1 : at + 2]
     if mark in _APOSTROPHES:
         return not _in_word(before) and bool(after.strip()) and not _SHORTENED.match(prompt, at)
-    return not (mark == '"' and before.isdigit())
+    return not (mark in '"”″' and before.isdigit())
 
 
 def _closer(prompt: str, opened: int) -> int | None:
     mark = prompt[opened]
     for at in range(opened + 1, len(prompt)):
         if mark == "'" and at > opened + 1 and prompt[at] == mark and _opens(prompt, at):
-            return None  # a new text begins, so the first mark was an apostrophe
+            return None  # a new text begins: the first mark was an apostrophe
         if prompt[at] in _CLOSERS[mark] and not (
             prompt[at] in _APOSTROPHES
-            and (_in_word(prompt[at + 1 : at + 2]) or _SHORT_AND.match(prompt, at - 2))
+            and (
+                _in_word(prompt[at + 1 : at + 2])
+                or _SHORT_AND.match(prompt, at - 2)
+                or _OF_SEVERAL.match(prompt, at)
+            )
         ):
             return at
     return None
@@ -238,7 +253,7 @@ def _outside(prompt: str, spans: list[tuple[int, int]]) -> list[str]:
 
 
 def _wanted(text: str, before: str, after: str) -> WantedText:
-    """What the words around a text say about it."""
+    """A text with what the surrounding words say about it."""
     clause = re.split(r"[.;!?]\s", before)[-1][-80:]
     behind = re.match(r"[^.;!?]{0,12}\b(?:on|across|above|over)\b[^.,;!?]{0,40}", after)
     found = [*_SURFACE.finditer(clause)]
@@ -246,14 +261,14 @@ def _wanted(text: str, before: str, after: str) -> WantedText:
     return WantedText(
         text,
         surface=surface[1].lower() if surface else "",
-        copies=bool(_COPIES.search(clause)) or bool(surface and surface[2]),
+        copies=bool(_COPIES.search(clause) or _AGAIN.match(after) or (surface and surface[2])),
         banned=bool(_BANNED.search(clause)),
         least=_least(clause, after),
     )
 
 
 def _least(clause: str, after: str) -> int:
-    """How many things of a number must have the text; 1 where they may have different ones."""
+    """How many of the counted objects must have the text; 1 if their texts may differ."""
     found = _NUMBERED.search(clause)
     if not found or _ANOTHER.match(after):
         return 1
