@@ -17,6 +17,7 @@ from .work import Build, Item, Traced, Value, traced
 
 LOCAL = "local"
 PACKAGE = Path(__file__).parents[1]
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 QUEUED_PER_WORKER = 2  # items queued per actor, so that it is never idle
 RESTARTS = 3  # restarts of an actor whose machine was lost
 STORE_BYTES = 5 * 10**8  # of a local Ray; items are at most single pictures
@@ -91,15 +92,14 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _session(ray: Any, address: str, count: int | None) -> Iterator[None]:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         cpus = max(count or 0, os.cpu_count() or 1)
         with starting_ray():
             ray.init(
-                num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet
+                num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET
             )
     else:
-        _join(ray, address, quiet)
+        join_ray(address, [PACKAGE], "--ray local")
     try:
         yield
     finally:
@@ -118,15 +118,20 @@ def starting_ray() -> Iterator[None]:
         ) from error
 
 
-def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+def join_ray(address: str, modules: Iterable[Path], otherwise: str) -> None:
+    """Connects to the Ray cluster at `address` and sends it the `modules`.
+
+    InputError if it cannot be reached; `otherwise` is the advice if there is no cluster.
+    """
+    import ray
+
     try:
         _check_reachable(address)
-        # Other machines do not have this package.
-        ray.init(address=address, runtime_env={"py_modules": [str(PACKAGE)]}, **quiet)
+        ray.init(address=address, runtime_env={"py_modules": list(map(str, modules))}, **QUIET)
     except (OSError, ValueError) as error:
         raise InputError(
             f"No Ray cluster at {address} ({error}). Start one with `ray start --head` and give "
-            "the address it prints, or --ray local. If Ray asks for a token, set "
+            f"the address it prints, or {otherwise}. If Ray asks for a token, set "
             "RAY_AUTH_MODE=token."
         ) from error
 

@@ -101,7 +101,9 @@ def test_letters_below_each_other_are_one_word(both: RoutedVerifier) -> None:
 def test_letters_that_the_ocr_does_not_know_are_told_before_a_picture(
     both: RoutedVerifier, text: str
 ) -> None:
-    with pytest.raises(InputError, match="letters that the verifier text cannot read") as told:
+    with pytest.raises(
+        InputError, match="letters or signs that the verifier text cannot read"
+    ) as told:
         both.verify(f'a cat and a sign that says "{text}"', [])
     assert str(told.value).count(". ") <= 2
 

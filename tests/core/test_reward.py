@@ -218,7 +218,7 @@ def test_the_settings_may_be_given_or_left_to_defaults(folder, base, trained) ->
     peft = {"lora_alpha": ALPHA, "use_rslora": False}
     (folder / "checkpoint-10080" / "adapter_config.json").write_text(json.dumps(peft))
     assert load(folder, base).settings.lora.alpha == ALPHA
-    with pytest.raises(InputError, match=r"no file .*Give the model_config\.json"):
+    with pytest.raises(InputError, match=r"does not exist\. Give the model_config\.json"):
         load(folder, base, settings=folder / "nowhere.json")
 
 

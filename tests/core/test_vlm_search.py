@@ -352,7 +352,7 @@ class ErringEye:
         self.error, self.failing = error, failing
         self.things = list(dict.fromkeys(map(str, items_of(self.spec))))
         relation = [self.spec.relation] if self.spec.relation else []
-        self.statements = [*self.things, *relation, "nothing else"]
+        self.statements = [*self.things, *relation, "only these"]
 
     def dice(self, question: Question, what: str) -> float:
         seen = b"".join(image.tobytes() for image in question.images)
@@ -384,7 +384,7 @@ class ErringEye:
     @staticmethod
     def touches(fault: Fault, statement: str) -> bool:
         if fault.wanted is None:
-            return statement == "nothing else"
+            return statement == "only these"
         if fault.relation and fault.thing is not None:
             return statement == fault.relation
         return statement == str(fault.wanted)

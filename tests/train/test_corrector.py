@@ -472,7 +472,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded:
     one, two = tmp_path / "one", tmp_path / "two"
     more = ("steps=4", "save_every=4", "checkpointing=true")
     both = program(*options(two, data, *more), launcher=(*TWO, port), ACCELERATE_USE_FSDP=sharded)
-    _, message = both.communicate(timeout=200)
+    _, message = both.communicate(timeout=600)
     assert both.returncode == 0, message[-3000:]
     chosen = CorrectorSettings(
         **{**read_config(CONFIGS / "corrector-miniature.yaml"), "data": str(data)}

@@ -140,6 +140,13 @@ def test_more_workers_than_the_machine_has_room_for_are_refused_at_once() -> Non
         done(partial(returning, lambda work: work), pool=Pool(workers=3, gpus=1))
 
 
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:9"])
+def test_a_cluster_that_is_not_there_is_named(address: str) -> None:
+    told = rf"No Ray cluster at {address} .*remove engine\.address"
+    with pytest.raises(InputError, match=told), ray_session(Engine(address=address)):
+        pass
+
+
 @pytest.mark.usefixtures("session")
 def test_a_worker_that_was_killed_is_replaced_and_its_slice_done_again(tmp_path: Path) -> None:
     assert done(partial(die_once, tmp_path / "died")) == SLICES

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from reflectionflow_core.evaluation.cluster import starting_ray
+from reflectionflow_core.evaluation.cluster import QUIET, join_ray, starting_ray
 from reflectionflow_core.record import InputError
 from train.data.records import Slice
 from train.data.settings import Engine
@@ -66,25 +65,15 @@ def ray_session(engine: Engine) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # silences warnings about Ray itself
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if engine.address is None:
         memory = int(engine.object_store_gb * 1e9)
         with starting_ray():
             ray.init(
-                num_cpus=_cpus(engine), include_dashboard=False, object_store_memory=memory, **quiet
+                num_cpus=_cpus(engine), include_dashboard=False, object_store_memory=memory, **QUIET
             )
     else:
-        # Other machines do not have these programs.
-        code = [str(HOME / name) for name in ("train", "reflectionflow_core")]
-        try:
-            _knock(engine.address)
-            ray.init(address=engine.address, runtime_env={"py_modules": code}, **quiet)
-        except OSError as error:
-            raise InputError(
-                f"No Ray cluster at {engine.address} ({error}). Start one with `ray start "
-                "--head` and give the address it prints, or remove engine.address. If Ray asks "
-                "for a token, set RAY_AUTH_MODE=token."
-            ) from error
+        code = [HOME / name for name in ("train", "reflectionflow_core")]
+        join_ray(engine.address, code, "remove engine.address")
     try:
         _hush()
         yield
@@ -163,13 +152,6 @@ class Runner:
 
 
 HERE, ON_RAY = Runner(), Runner(run_on_ray, begin_on_ray)
-
-
-def _knock(address: str) -> None:
-    """Fails fast if nothing answers at the address; Ray would wait for minutes."""
-    host, _, port = address.rpartition("/")[2].partition(":")
-    if port.isdecimal():  # not "auto"
-        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _cpus(engine: Engine) -> int:
