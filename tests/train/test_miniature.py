@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from asking import corrections, drafts
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from reflectionflow_core.flux.branch import velocity
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.text import training_text
+from reflectionflow_core.identity import digest
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.evolver import as_told, is_sized, nearest
 from reflectionflow_core.miniature.judge import faults, holds
@@ -50,6 +52,7 @@ from train.miniature.scenes import (
     training_layout,
 )
 from train.miniature.shards import write_shard
+from train.miniature.training import save_pipeline
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
@@ -134,6 +137,16 @@ def test_the_clip_tokenizer_knows_every_word_and_is_the_same_in_every_process() 
     assert all(tokenizer.tokenize(w) == [w + text.END] for w in (*text.vocabulary(), ","))
     shipped = json.loads((FOLDER / "tokenizer" / "tokenizer.json").read_text("utf-8"))
     assert tokenizer.get_vocab() == shipped["model"]["vocab"]
+
+
+def test_a_pipeline_is_saved_with_the_same_bytes_before_and_after_its_use(tmp_path: Path) -> None:
+    """A resumed run knows its painter by the files' digest."""
+    coder = AutoencoderKL.from_pretrained(FOLDER / "vae")
+    model = base.Base(text.Encoders())
+    save_pipeline(model, coder, tmp_path / "before")
+    model.encoders(["a red circle"], ["a red circle"])
+    save_pipeline(model, coder, tmp_path / "after")
+    assert digest(tmp_path / "before") == digest(tmp_path / "after")
 
 
 def test_texts_are_whole_words_and_all_but_a_few_layouts_fit() -> None:

@@ -81,7 +81,10 @@ def train_base(settings: MiniatureSettings) -> base.Base:
 
 
 def save_pipeline(model: base.Base, coder: AutoencoderKL, folder: Path) -> None:
-    """A stock FluxPipeline in bfloat16."""
+    """A stock FluxPipeline in bfloat16, of the same bytes from a resumed run.
+
+    A tokenizer's file tells how it was last used, so new ones are saved.
+    """
     shift = float(np.log(base.TIME_SHIFT))
     pipeline = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(
@@ -89,9 +92,9 @@ def save_pipeline(model: base.Base, coder: AutoencoderKL, folder: Path) -> None:
         ),
         vae=coder,
         text_encoder=model.encoders.clip,
-        tokenizer=model.encoders.clip_tokenizer,
+        tokenizer=text.clip_tokenizer(),
         text_encoder_2=model.encoders.t5,
-        tokenizer_2=model.encoders.t5_tokenizer,
+        tokenizer_2=text.t5_tokenizer(),
         transformer=model.transformer,
     )
     pipeline.to(torch.bfloat16).save_pretrained(folder)
