@@ -35,9 +35,9 @@ class MiniatureSettings(Strict):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = Field(default=4_000, description="with all pairs")
+    corrector_steps: PositiveInt = Field(default=3_000, description="with all pairs")
     mistake_steps: PositiveInt = Field(
-        default=12_000, description="after them, with the base's own mistakes alone"
+        default=9_000, description="after them, with the base's own mistakes alone"
     )
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
