@@ -15,6 +15,7 @@ from ..search import UnjudgedError, search
 from ..search.portfolio import expected_gain
 from ..search.seeds import shuffled
 from .arms import Arm, actors_of, prepared
+from .sharing import SharedSampling
 from .work import summed_up
 
 
@@ -87,15 +88,22 @@ class Outcome:
         return sum(getattr(spent, unit) <= budget for spent in self.spent)
 
 
-def run_trial(trial: Trial, actors: Actors) -> Outcome:
+def run_trial(trial: Trial, actors: Actors, sampled: SharedSampling | None = None) -> Outcome:
+    """The search of a trial. With `sampled`, batches that an earlier trial of the same prompt
+    sampled are reused; the outcome is the same, and its seconds are those of the first sampling.
+    """
+    sampled = sampled or SharedSampling()
+    before = sampled.saved
+    actors = sampled.actors(trial.index, actors_of(trial.arm, actors, trial.seed))
     key = shuffled(trial.arm.dice, key=trial.seed)
     settings = prepared(trial.arm, trial.prompt)
     settings = replace(settings, seed=shuffled(trial.index, key))
-    steps = []
+    steps, spent = [], []
     with suppress(UnjudgedError):  # the cost counts, but no picture is chosen
-        for step in search(trial.prompt, settings, actors_of(trial.arm, actors, trial.seed)):
+        for step in search(trial.prompt, settings, actors):
             steps.append(step)
-    kept = [step for step in steps if [*step][-1].finished]
+            spent.append(spent_of(step.cost, sampled.saved - before))
+    kept = [number for number, step in enumerate(steps) if [*step][-1].finished]
     pictures = steps[-1].finished
     truth = ExactVerifier().verify(trial.prompt, [c.image for c in pictures])
     return Outcome(
@@ -103,16 +111,17 @@ def run_trial(trial: Trial, actors: Actors) -> Outcome:
         trial.index,
         tuple(c.rank if c.verdict.judged else None for c in pictures),
         tuple(bool(verdict.passed) for verdict in truth),
-        tuple(spent_of(step.cost) for step in kept),
-        spent_of(steps[-1].cost),
-        tuple(round(expected_gain(step), 4) for step in kept),
+        tuple(spent[number] for number in kept),
+        spent[-1],
+        tuple(round(expected_gain(steps[number]), 4) for number in kept),
         tuple(sum(picture.finished for picture in drawn) for drawn in steps[-1].rounds),
         tuple(verdict.score or 0.0 for verdict in truth),
     )
 
 
-def spent_of(cost: Cost) -> Spent:
-    return Spent(cost.images, cost.steps, cost.vlm_calls, round(cost.total_seconds, 4))
+def spent_of(cost: Cost, saved: float = 0.0) -> Spent:
+    """`saved`: seconds of sampling that was shared."""
+    return Spent(cost.images, cost.steps, cost.vlm_calls, round(cost.total_seconds + saved, 4))
 
 
 def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> dict[str, Any]:
@@ -128,7 +137,7 @@ def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> 
 
 def trial_runner(build: Callable[[], Actors]) -> Callable[[Trial], Outcome]:
     """A function that runs trials with actors built once."""
-    return partial(run_trial, actors=build())
+    return partial(run_trial, actors=build(), sampled=SharedSampling())
 
 
 def read_outcome(line: dict[str, Any]) -> Outcome:

@@ -32,11 +32,13 @@ from reflectionflow_core.evaluation.journal import part_of
 from reflectionflow_core.evaluation.plots import line_widths
 from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.evaluation.prompts import held_out, meanings
+from reflectionflow_core.evaluation.sharing import SharedSampling
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
 from reflectionflow_core.evaluation.studies import STUDIES, StudyPlan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import by_atoms, markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
+from reflectionflow_core.flux.painter import FluxPainter
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, sides
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import History, InputError, Verdict
@@ -486,6 +488,41 @@ def test_what_it_costs_to_be_right_as_often_is_a_share_of_the_others_cost() -> N
         *(0.5, 0.5),
     )
     assert cost_ratio(worse, slow, budgets).mean == 1  # it never gets there: at least all
+
+
+def test_trials_of_a_prompt_share_sampled_batches_and_end_as_they_do_alone(monkeypatch):
+    actors, counted = build_actors(ActorChoice(), SearchSettings()), []
+    own = FluxPainter.sample
+
+    def sample(self, rows, *rest):
+        counted.append(len(rows))
+        return own(self, rows, *rest)
+
+    monkeypatch.setattr(FluxPainter, "sample", sample)
+    settings = SearchSettings(width=2, depth=1, strategy="reflection", batch_size=2)
+    arms = [
+        *(Arm("exact", settings, steps=3), Arm("errs", settings, steps=3, error=1.0)),
+        *(Arm("longer", settings, steps=4), Arm("dice", settings, steps=3, dice=1)),
+    ]
+    prompt = "a photo of a red circle left of a blue square"
+    trials = [Trial(arm, index, prompt, 5) for index in (3, 4) for arm in arms]
+    alone = [run_trial(trial, actors) for trial in trials]
+    assert counted == [2, 2] * len(trials)
+    counted.clear()
+    together = SharedSampling()
+    outcomes = [run_trial(trial, actors, together) for trial in trials]
+    assert [_untimed(outcome) for outcome in outcomes] == [_untimed(outcome) for outcome in alone]
+    assert len(counted) < 2 * len(trials)
+    assert len(counted) >= 2 * (2 * len(trials) // len(arms))
+    assert all(
+        outcome.total.seconds > 0.3 * alike.total.seconds > 0
+        for outcome, alike in zip(outcomes, alone, strict=True)
+    )
+
+
+def _untimed(outcome):
+    spent = [each._replace(seconds=0.0) for each in (*outcome.spent, outcome.total)]
+    return replace(outcome, spent=tuple(spent), total=None)
 
 
 def test_an_arm_may_take_its_own_number_of_steps():
