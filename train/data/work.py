@@ -65,7 +65,7 @@ def stages_of(source: Source, settings: DataSettings) -> tuple[PipelineStage, ..
     """The source's own stages, followed by the common ones that end on the disk."""
     annotate = partial(build_annotation, settings.reflections, settings.seed)
     keep = partial(build_filtering, settings.filter, settings.judges)
-    folder = settings.out.expanduser().resolve()
+    folder = settings.out.resolve()
     store = partial(StoreStage, folder, source.name, source.subset, settings.image_format)
     engine = settings.engine
     stored = PipelineStage("store", store, engine.store)
@@ -157,4 +157,5 @@ def _scorer_digest(spec: str, settings: DataSettings) -> str:
 
 
 def _digest_of(folder: str) -> str:
-    return digest(Path(folder)) if Path(folder).exists() else folder
+    path = Path(folder).expanduser()
+    return digest(path) if path.exists() else folder
