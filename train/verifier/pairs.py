@@ -89,7 +89,10 @@ class FilePairs:
 
 
 def pairs_in(where: str, seed: int, ties: float, fetch: bool = True) -> FilePairs | TripletPairs:
-    """The pairs of a .jsonl file or of shards (see `shards_in`); InputError for ties at `ties` 0."""
+    """The pairs of a .jsonl file, or of shards (see `shards_in`).
+
+    InputError for ties at `ties` 0.
+    """
     if not where.endswith(".jsonl"):
         return TripletPairs(Triplets(shards_in(where, fetch)), seed)
     pairs = FilePairs(Path(where).expanduser())
