@@ -7,12 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from reflectionflow_core.writers.reflection_generator import REQUEST
+from train.data.settings import DataSettings
 from train.triplets import CHATS
 
 if TYPE_CHECKING:
@@ -235,7 +236,8 @@ def _filled(name: str, **values: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("\n", " ")
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("\n", " ").replace("|", r"\|")
 
 
 def _compared(name: str, now: Any, then: Any) -> tuple[str, str, str]:
@@ -289,8 +291,9 @@ def _how(sources: Iterable[str], settings: Figures) -> Iterator[str]:
         "sets": _named(settings["editing"]["sets"]),
     }
     yield from (SOURCES[source].format(**names) for source in sources)
-    model = settings["painter"]["model"]
-    yield f"Pictures were painted by `{model.rstrip('/').rpartition('/')[2]}`."
+    if DataSettings.model_validate(settings).paints:
+        model = PureWindowsPath(settings["painter"]["model"])  # which reads both separators
+        yield f"Pictures were painted by `{model.name}`."
     annotator = (
         "a vision-language model that compared both pictures; where it preferred the other "
         "picture the pair was dropped"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -48,6 +48,15 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     effects: ClassVar[Mapping[str, SettingNeeds]] = {}
+
+    @field_validator("*")
+    @classmethod
+    def _expanded(cls, value: Any) -> Any:
+        """A path without "~", which configurations have and not every shell replaces."""
+        try:
+            return value.expanduser() if isinstance(value, Path) else value
+        except RuntimeError as error:
+            raise ValueError(f"there is no home folder {value.parts[0]}") from error
 
 
 Typed = TypeVar("Typed", bound=Strict)

@@ -48,7 +48,7 @@ def shards_in(where: str | Path, fetch: bool = True) -> list[Path]:
     ~/.cache/reflectionflow. InputError if a name has no shards, if a URL or command gives none,
     and, without `fetch`, if a copy is missing.
     """
-    if Path(where).expanduser().exists():
+    if _exists(where):
         return [_plain(shard) for shard in _local(str(where))]
     from webdataset.shardlists import expand_urls  # it imports torch
 
@@ -66,17 +66,31 @@ def shards_in(where: str | Path, fetch: bool = True) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def _exists(where: str | Path) -> bool:
+    try:
+        return Path(where).expanduser().exists()
+    except OSError:  # a list that is too long for a path
+        return False
+
+
+def matching(pattern: str | Path) -> list[Path]:
+    """The paths that match a pattern, which may have wildcards in every part; sorted."""
+    path = Path(pattern).expanduser()
+    top = Path(path.anchor)
+    return sorted(top.glob(str(path.relative_to(top)))) if path.name else []
+
+
 def _local(name: str) -> list[Path]:
     path = Path(name).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        shards = [file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES)]
-    else:
-        top = Path(path.anchor)
-        shards = list(top.glob(str(path.relative_to(top)))) if path.name else []
-    # Hidden ones are what macOS puts beside files.
-    shards = sorted(file for file in shards if file.is_file() and not file.name.startswith("."))
+    with files.reading(path):
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            shards = [file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES)]
+        else:
+            shards = matching(path)
+        # Hidden ones are what macOS puts beside files.
+        shards = sorted(file for file in shards if file.is_file() and not file.name.startswith("."))
     if not shards:
         raise InputError(
             f"There are no shards in {name}. Give a folder with .tar files, a pattern of their "
@@ -113,10 +127,10 @@ def _fetched(name: str, number: int, of: int, fetch: bool) -> Path:
 def _copied(opened: Callable[[], Any], version: str, name: str) -> Path:
     """The cached copy of this version of a shard, written by the first process that needs it."""
     target = _place(version, name)
+    if target.is_file():  # also in a cache that may only be read
+        return target
     files.make_folder(target.parent)
-    with files.writing(target):
-        lock = FileLock(f"{target}.lock")
-    with lock:
+    with files.writing(target), FileLock(f"{target}.lock"):
         if not target.is_file():
             with files.replacing(target) as to:
                 for block in _blocks(opened, name):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 from typing_extensions import Self
 
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
-from ..vlm.texts import DATA_RULE, quoted, tidy
+from ..vlm.texts import DATA_RULE, quoted, said, tidy
 from .prompts import MOST, MOST_NEEDS, Wanted, place
 from .rules import RELATIONS
 from .words import COLOURS, singular
@@ -43,6 +43,8 @@ _NAMES = (
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+# Models write "none" in place of null.
+WordsOrNone = Annotated[Words | None, AfterValidator(lambda words: said(words or "") or None)]
 
 
 class AskedThing(BaseModel):
@@ -51,9 +53,13 @@ class AskedThing(BaseModel):
     name: Name
     number: Annotated[int, Field(ge=0, le=MOST)] = 1
     how: Literal["exactly", "at least", "at most"] = "at least"
-    colour: Words | None = None
-    relation: Words | None = None
+    colour: WordsOrNone = None
+    relation: WordsOrNone = None
     of: int | None = None
+
+    @property
+    def least(self) -> int:
+        return 0 if self.how == "at most" else self.number
 
 
 class AskedThings(BaseModel):
@@ -70,6 +76,8 @@ class AskedThings(BaseModel):
                 raise ValueError(f"{thing.relation!r} is none of {', '.join(RELATIONS)}")
             if thing.of is None or not 0 <= thing.of < len(self.things) or thing.of == index:
                 raise ValueError("'of' is not the place of another thing in the list")
+            if not (thing.least and self.things[thing.of].least):
+                raise ValueError("a thing that may be missing has no relation: say it in rest")
         return self
 
 
@@ -110,7 +118,7 @@ def question_of_things(prompt: str, vocabulary: Sequence[str] | None) -> str:
 
 
 def _wanted(scene: AskedScene, prompt: str) -> tuple[list[Wanted], list[str]]:
-    rest = [words for words in map(tidy, scene.rest) if words]
+    rest = [words for words in map(said, scene.rest) if words]
     found, colours = things_of(scene)
     rest += [f"{colour} {name}" for name, colour in colours]
     for index, thing in enumerate(scene.things):
@@ -127,8 +135,7 @@ def things_of(scene: AskedThings) -> tuple[list[Wanted], list[tuple[str, str]]]:
         if colour is not None and colour not in COLOURS:
             colours.append((name, tidy(colour)))
             colour = None
-        least = 0 if thing.how == "at most" else thing.number
         # "at least 0" asks for nothing; models write it for "no cats".
         most = None if thing.how == "at least" and thing.number else thing.number
-        found.append(Wanted(name, least, most, colour))
+        found.append(Wanted(name, thing.least, most, colour))
     return found, colours

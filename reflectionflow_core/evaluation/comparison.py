@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,12 @@ from .statistics import LEVEL, WORTHWHILE, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
 FORMATS = (1, 2)
+GZIP = b"\x1f\x8b"  # a compressed file's first bytes
 # Raised when fields of a record are missing or invalid.
 WRONG = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError)
 NO_OTHERS: Mapping[str, Any] = MappingProxyType({})
+LETTERS = {"images": "N", "steps": "S"}  # of budgets, by their unit
+Limit = tuple[str, int]  # a unit of LETTERS, and a budget in it
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,8 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     if file.suffix == ".part":
         raise InputError(f"{file} is not finished. Repeat the command that made it.")
     try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        record = parse_json(data)
+        data = file.read_bytes()
+        record = parse_json(gzip.decompress(data) if data.startswith(GZIP) else data)
         known = record["format"] in FORMATS
     except (OSError, EOFError, zlib.error, *WRONG) as error:
         raise InputError(
@@ -151,19 +155,18 @@ def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reade
         ) from error
 
 
-def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None) -> Measured:
+def _shapes(record: Mapping[str, Any], budgets: Mapping[str, Limit] | None = None) -> Measured:
     """Rows: the arms at `budgets`, by default at their largest."""
-    prompts, arms = record["questions"], _pictures_by_arm(record)
+    prompts, arms = record["questions"], _limits(record)
     budgets = arms if budgets is None else budgets
     outcomes: dict[str, dict[int, Outcome]] = {name: {} for name in arms}
     for outcome in map(read_outcome, record["outcomes"]):
         outcomes[outcome.arm][outcome.index] = outcome
     rows = {
-        f"{name}, N = {budgets[name]}": np.array(
-            [float(by_index[i].success(budgets[name])) for i in range(len(prompts))]
+        f"{name}, {LETTERS[unit]} = {budget}": np.array(
+            [float(outcomes[name][i].success(budget, unit)) for i in range(len(prompts))]
         )
-        for name, by_index in outcomes.items()
-        if name in budgets
+        for name, (unit, budget) in budgets.items()
     }
     return Measured(
         "shapes",
@@ -175,10 +178,14 @@ def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None)
     )
 
 
-def _budgets(records: Sequence[Mapping[str, Any]], budget: int | None) -> dict[str, int]:
-    """For each common arm, the largest common budget, or `budget` if both reach it."""
-    ours, theirs = map(_pictures_by_arm, records)
-    common = {name: min(most, theirs[name]) for name, most in ours.items() if name in theirs}
+def _budgets(records: Sequence[Mapping[str, Any]], budget: int | None) -> dict[str, Limit]:
+    """For each common arm, the largest common budget, or `budget` pictures if both reach it."""
+    ours, theirs = map(_limits, records)
+    common = {
+        name: (unit, min(most, theirs[name][1]))
+        for name, (unit, most) in ours.items()
+        if name in theirs and theirs[name][0] == unit
+    }
     if not common:
         raise InputError(
             f"The files have no arm in common: {', '.join(ours)}; {', '.join(theirs)}. "
@@ -186,16 +193,26 @@ def _budgets(records: Sequence[Mapping[str, Any]], budget: int | None) -> dict[s
         )
     if budget is None:
         return common
-    if budget > max(common.values()):
+    pictures = {name: most for name, (unit, most) in common.items() if unit == "images"}
+    if not pictures:
+        raise InputError("The common arms count diffusion steps, not pictures. Remove --budget.")
+    if budget > max(pictures.values()):
         raise InputError(
-            f"Both painted at most {max(common.values())} pictures in a common arm. "
+            f"Both painted at most {max(pictures.values())} pictures in a common arm. "
             "Give a --budget of no more."
         )
-    return {name: budget for name, most in common.items() if budget <= most}
+    return {name: ("images", budget) for name, most in pictures.items() if budget <= most}
 
 
-def _pictures_by_arm(record: Mapping[str, Any]) -> dict[str, int]:
-    return {arm["name"]: _pictures(arm["settings"]) for arm in record["arms"]}
+def _limits(record: Mapping[str, Any]) -> dict[str, Limit]:
+    """The largest budget of each arm: its diffusion steps if these are limited, else pictures."""
+    settings = {arm["name"]: arm["settings"] for arm in record["arms"]}
+    return {
+        name: ("steps", its["budget"]["steps"])
+        if its["budget"].get("steps")
+        else ("images", _pictures(its))
+        for name, its in settings.items()
+    }
 
 
 def _pictures(settings: Mapping[str, Any]) -> int:
@@ -212,7 +229,9 @@ def _check(ours: Measured, theirs: Measured) -> None:
             "one benchmark."
         )
     if list(ours.prompts) != list(theirs.prompts):
-        unmatched = len(set(ours.prompts) ^ set(theirs.prompts))
+        counts = Counter(ours.prompts)
+        counts.subtract(theirs.prompts)
+        unmatched = sum(map(abs, counts.values()))
         how = f"{unmatched} are in one only" if unmatched else "their order differs"
         raise InputError(
             f"The files have different prompts ({how}), so there are no pairs. "

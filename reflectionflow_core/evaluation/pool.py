@@ -6,6 +6,7 @@ Each worker loads what the function needs once. Results are returned in any orde
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from .cluster import run_on_ray
 from .work import Build, Item, Traced, Value, Work, traced
 
 QUEUED_PER_WORKER = 8  # items queued per process, so that it is never idle
+MOST_ON_WINDOWS = 61  # processes that Python can wait for there
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,13 @@ def run_all(
             work = work or build()
             yield traced(work, item)
     else:
-        yield from _run_in_processes(items, build, pool.count or os.cpu_count() or 1)
+        yield from _run_in_processes(items, build, _process_count(pool.count))
+
+
+def _process_count(wanted: int | None) -> int:
+    """The number of processes, by default one per core."""
+    count = wanted or os.cpu_count() or 1
+    return min(count, MOST_ON_WINDOWS) if sys.platform == "win32" else count
 
 
 def _run_in_processes(

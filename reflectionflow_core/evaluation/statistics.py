@@ -82,7 +82,8 @@ def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Est
     `theirs`.
 
     Both are (n, budgets) bool: correct within that budget. The interval is a bootstrap over
-    prompts. A rate that is never reached counts as reached at the largest budget.
+    prompts. A rate that is never reached counts as reached at the largest budget; two costs of 0
+    are equal.
     """
     count = len(ours)
     rng = np.random.default_rng(0)
@@ -93,7 +94,7 @@ def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Est
     for curve in (our, their):
         reached = curve >= their[:, -1:]
         costs.append(np.where(reached.any(1), budgets[reached.argmax(1)], budgets[-1]))
-    ratios = costs[0] / np.maximum(costs[1], 1)
+    ratios = np.divide(*costs, out=np.ones(1 + RESAMPLES), where=costs[1] > 0)
     low, high = np.quantile(ratios[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(ratios[0]), float(low), float(high))
 

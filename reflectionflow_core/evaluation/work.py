@@ -48,7 +48,9 @@ def device_in_use() -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.get_device_name()
-    if torch is not None and torch.backends.mps.is_available():
+    # An available Apple GPU is used only if it is asked for.
+    on_mps = torch is not None and torch.backends.mps.is_available()
+    if on_mps and torch.mps.current_allocated_memory():
         return "Apple GPU (mps)"
     return f"CPU ({platform.machine()})"
 

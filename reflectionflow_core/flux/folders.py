@@ -14,6 +14,7 @@ from ..record import InputError
 from ..texts import parse_json
 
 SAFETENSORS = (".safetensors", ".sft")  # file extensions by format
+VARIANTS = ("fp16", "bf16")  # in names of weight files, used where a folder has no others
 PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -26,14 +27,18 @@ def local_folder(source: str | Path) -> Path | None:
 
 
 def weight_files(part: Path) -> Iterator[Path]:
-    """The weight files that a folder should have."""
+    """The weight files that a folder should have, in one variant."""
     indices = sorted(part.glob("*.safetensors.index.json"))
     if indices:
-        shards: dict[str, str] = read_json(indices[0]).get("weight_map", {})
-        yield from (part / name for name in sorted(set(shards.values())))
+        shards = read_json(indices[0]).get("weight_map")
+        names = list(shards.values()) if isinstance(shards, dict) else []
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{indices[0]} names no weight files. Download it again.")
+        yield from (part / name for name in sorted(set(names)))
     else:
         found = sorted(part.glob("*.safetensors"))
-        yield from found or [part / "*.safetensors"]
+        plain = [file for file in found if not any(f".{v}" in file.name for v in VARIANTS)]
+        yield from plain or found or [part / "*.safetensors"]
 
 
 def lora_files(lora: Path) -> list[Path]:

@@ -6,15 +6,17 @@ The transformer may come from a separate file, as fine-tuned ones do.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
 from ..record import InputError
 from ..settings import check_choice
 from ..texts import no_folder
-from .folders import check_weights, first_line, local_folder, read_json, weight_files
+from .folders import check_weights, first_line, listed, local_folder, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, device_named, make_placement
 from .single_file import load_transformer
@@ -60,10 +62,21 @@ def load_flux(
     check_choice("plan", plan, PLANS)
     target = device_named(device)
     flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts, transformer))
+    check_loaded(flux.modules, source)
     network = flux.transformer
     blocks = [*network.transformer_blocks, *network.single_transformer_blocks]
     flux.placement = make_placement(plan, target, flux.modules, blocks)
     return flux
+
+
+def check_loaded(modules: Mapping[str, nn.Module], source: str | Path) -> None:
+    """InputError for weights that the files lack; diffusers leaves them without values."""
+    for part, module in modules.items():
+        if missing := [name for name, weight in module.named_parameters() if weight.is_meta]:
+            raise InputError(
+                f"The weights of the {part} in {source} lack {listed(missing)}. Download the "
+                "folder again, or give one whose config.json belongs to its weights."
+            )
 
 
 def _pipeline(
@@ -85,7 +98,9 @@ def _pipeline(
             return FluxPipeline.from_pretrained(
                 name, torch_dtype=dtype, local_files_only=local, **given
             )
-    except OSError as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise InputError(
             f"FLUX could not be loaded from {source}: {first_line(error)} Give a diffusers "
             "folder of FLUX.1, or a Hugging Face hub ID that you have access to."

@@ -218,9 +218,10 @@ def device_named(name: str | torch.device | None) -> torch.device:
         value = torch.zeros((), device=device)  # raises if it is missing; adds the GPU's index
         value.item()  # fails on one that holds no values
         return value.device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = first_line(error).partition(". ")[0].rstrip(".")  # torch goes on for a page
         raise InputError(
-            f"There is no device {str(name)!r} here: {first_line(error)} "
+            f"There is no device {str(name)!r} here: {why}. "
             "Choose cpu, or what `reflectionflow doctor` finds."
         ) from error
 

@@ -68,7 +68,7 @@ def read_compositions(file: Path) -> list[Composition]:
         if isinstance(error, TextError):
             raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, csv.Error) as error:
         raise InputError(
             f"{file} is not GenEval 2's data ({reason_of(error)}). Give "
             'geneval2_data.jsonl: lines with "prompt", "atom_count", "vqa_list" and "skills".'

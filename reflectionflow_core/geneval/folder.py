@@ -103,7 +103,7 @@ def _samples_of(own: Path) -> list[Sample]:
     return [
         Sample(int(own.name), picture, metadata)
         for picture in pictures
-        if picture.is_file() and _SAMPLE.match(picture.name)
+        if picture.is_file() and _SAMPLE.fullmatch(picture.name)
     ]
 
 

@@ -16,7 +16,7 @@ def read_task(record: Mapping[str, Any]) -> Task:
         include = tuple(_need(item) for item in record["include"])
         exclude = tuple(_need(item) for item in record.get("exclude", ()))
         task = Task(str(record["tag"]), include, exclude)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"This is not a task of GenEval ({reason_of(error)}). Write it like "
             '{"tag": "colors", "include": [{"class": "cup", "count": 1, "color": "red"}]}.'

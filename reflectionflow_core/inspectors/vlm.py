@@ -14,7 +14,7 @@ from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
-from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
+from ..vlm.texts import DATA_RULE, quoted, said, shortened
 from ..writers.template import edit_for
 
 MAX_WORDS = 60  # words of an instruction; longer ones would outweigh the scene
@@ -85,13 +85,18 @@ def question_of(prompt: str, stage: Stage, image: Image) -> Question:
 def _inspection(answer: Findings | Failure) -> Inspection:
     if isinstance(answer, Failure):
         return Inspection(accepted=False, explanation=f"It was not inspected. {answer.reason}")
-    wrong, missing = tuple(map(tidy, answer.wrong)), tuple(map(tidy, answer.missing))
+    wrong, missing, later = map(_phrases, (answer.wrong, answer.missing, answer.later))
     faults = [*wrong, *missing]
-    refine = tidy(answer.refine) or "; ".join(map(edit_for, faults))
+    refine = said(answer.refine) or "; ".join(map(edit_for, faults))
     return Inspection(
         accepted=not faults,
         wrong=wrong,
         missing=missing,
-        later=tuple(map(tidy, answer.later)),
+        later=later,
         refine=shortened(refine, MAX_WORDS) if faults else "",
     )
+
+
+def _phrases(given: Sequence[str]) -> tuple[str, ...]:
+    """The phrases of a list; models write "none" into an empty one."""
+    return tuple(filter(None, map(said, given)))

@@ -39,10 +39,23 @@ SEVERAL = (  # pictures at once
 )
 # What a pipeline is for that has one of these arguments, and more than words and a picture to ask.
 OTHER_KINDS = {
-    "makes videos": ("num_frames", "video_length", "video", "frames"),
-    "makes sound": ("audio_length_in_s", "audio_end_in_s", "audio_duration", "audio"),
+    "makes videos": ("num_frames", "video_length", "video", "frames", "control_video"),
+    "makes sound": (
+        "audio_length_in_s",
+        "audio_end_in_s",
+        "audio_duration",
+        "audio_duration_s",
+        "audio",
+        "num_waveforms_per_prompt",
+    ),
+    "writes texts": ("gen_length",),
     "fills in a part of a picture": ("mask_image", "mask"),
-    "follows a control picture": ("control_image", "control_mode", "adapter_conditioning_scale"),
+    "follows a control picture": (
+        "control_image",
+        "control_mode",
+        "adapter_conditioning_scale",
+        "controlnet_conditioning_scale",
+    ),
 }
 GIVE_IMAGE_MODEL = "Give a text-to-image folder, such as one of FLUX, Qwen-Image, Z-Image or SDXL"
 GIVE_EDITOR = (
@@ -184,7 +197,7 @@ def library_class(library: str, name: str, source: str) -> Any:
         found = getattr(module, name, None)
     except (ImportError, RuntimeError) as error:
         raise InputError(
-            f"The {name} of {source} cannot be imported ({str(error).splitlines()[0]}). "
+            f"The {name} of {source} cannot be imported: {first_line(error)} "
             f"Update {library}: pip install -U {library}."
         ) from error
     if found is None:
@@ -244,7 +257,7 @@ def check_edited_size(kind: Kind, size: tuple[int, int]) -> None:
                 check(Image.new("RGB", size))
         except ValueError as error:
             raise InputError(
-                f"{kind.source} cannot edit pictures of {size[0]}x{size[1]}: {first_line(error)}. "
+                f"{kind.source} cannot edit pictures of {size[0]}x{size[1]}: {first_line(error)} "
                 "Choose another --size, or another editing model."
             ) from error
 

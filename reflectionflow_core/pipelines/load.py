@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..flux.folders import first_line, weight_files
-from ..flux.load import DTYPES
+from ..flux.folders import VARIANTS, first_line, weight_files
+from ..flux.load import DTYPES, check_loaded
 from ..flux.placement import PLANS, choose_plan, device_named, total_bytes
 from ..flux.settings import SamplingSettings
 from ..protocols import Painter
@@ -34,8 +34,6 @@ from .kinds import (
     repainting,
 )
 from .painter import PipelineEditor, PipelineGenerator, PipelineRepainter, able
-
-VARIANTS = ("fp16", "bf16")  # of weight files, where a folder has no others
 
 
 class PipelineLoader:
@@ -106,11 +104,13 @@ def load_pipeline(kind: Kind, dtype: torch.dtype) -> Any:
             f"The {kind.name} in {kind.source} could not be loaded: {first_line(error)} "
             "Download the folder again, or update diffusers and transformers."
         ) from error
+    check_loaded(modules_of(pipeline), kind.source)
     pipeline.set_progress_bar_config(disable=True)  # a search has its own
     for module in modules_of(pipeline).values():
         module.eval().requires_grad_(False)
-    if hasattr(pipeline.vae, "enable_slicing"):
-        pipeline.vae.enable_slicing()  # one picture at a time, so that memory stays flat
+    vae = getattr(pipeline, "vae", None)  # some models paint pixels
+    if hasattr(vae, "enable_slicing"):
+        vae.enable_slicing()  # one picture at a time, so that memory stays flat
     return pipeline
 
 

@@ -16,7 +16,7 @@ from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.failures import check_lasting
 from ..vlm.interface import Failure, Question, Vlm
-from ..vlm.texts import DATA_RULE, quoted, tidy
+from ..vlm.texts import DATA_RULE, quoted, said, tidy
 
 _PLAN = """\
 Here is a prompt for a picture: {prompt}
@@ -99,5 +99,5 @@ def stages_of(steps: Steps) -> tuple[Stage, ...]:
 def _stages(steps: Steps) -> Iterator[Stage]:
     objects: list[str] = []
     for step in steps.stages:
-        objects += [tidy(added) for added in step.adds]
+        objects += filter(None, map(said, step.adds))
         yield Stage(tidy(step.instruction), tidy(step.scene), tuple(objects))

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from ..verdict import is_met
-from ..vlm.fitting import NONE
 from ..vlm.interface import Failure
-from ..vlm.texts import quoted, tidy
+from ..vlm.texts import quoted, said, tidy
 
 MAX_REQUIREMENTS = 20
 _DENIAL = re.compile(
@@ -60,14 +59,14 @@ class Check:
 
     @property
     def unmet(self) -> str:
-        return _said(self.fault) or f"not as asked: {self.statement}"
+        return said(self.fault) or f"not as asked: {self.statement}"
 
 
 def checks_of(
     requirements: Sequence[Requirement], form: str, again: Sequence[str] = ()
 ) -> list[Check]:
     """The requirements, each once, with their questions in `form` and in the forms of `again`."""
-    named = [_said(item.statement) if _said(item.question) else "" for item in requirements]
+    named = [said(item.statement) if said(item.question) else "" for item in requirements]
     first: dict[str, Requirement] = {}
     for name, item in zip(named, requirements, strict=True):
         first.setdefault(name, item)
@@ -89,13 +88,6 @@ def _question(item: Requirement) -> str:
     dogs" is not met, so what is denied is asked for by its statement."""
     denied = _DENIAL.search(item.statement) and not _DENIAL.search(item.question)
     return f"Does the picture show this: {tidy(item.statement)}?" if denied else item.question
-
-
-def _said(text: str) -> str:
-    """The text on one line; "" for one that says nothing, such as "..." and "N/A"."""
-    line = tidy(text)
-    said = line.strip(" .…-").casefold()
-    return "" if said in NONE or not any(map(str.isalnum, said)) else line
 
 
 def _needs(name: str, numbers: Sequence[int], named: Sequence[str]) -> tuple[str, ...]:

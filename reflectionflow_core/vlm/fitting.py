@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from .interface import Failure
+from .texts import NONE
 
 Answer = TypeVar("Answer", bound=BaseModel)
-NONE = ("", "none", "nothing", "n/a")  # words for an empty list
 SHOWN_NAME = 60  # longest name of a wrong field in a message, in characters
 _NUMBER = re.compile(
     r"\s*([+-]?\d+(?:\.\d+|,\d{1,2})?)"  # with three digits a comma may part thousands

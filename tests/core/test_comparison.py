@@ -219,15 +219,33 @@ def test_arms_are_compared_at_the_largest_budget_that_both_have(tmp_path: Path) 
         compared(tmp_path, longer, shorter, 3)
 
 
+def by_steps(steps: int, rights: list[bool]) -> dict[str, Any]:
+    """A finished file of an arm that paints a picture of 30 steps until `steps` are spent."""
+    made = shapes({"noise": [rights] * 30}, depth=99)
+    made["arms"][0]["settings"]["budget"]["steps"] = steps
+    for outcome in made["outcomes"]:
+        outcome["spent"] = [(i, 30 * i, 0, 0.0) for i in range(1, len(rights) + 1)]
+    return made
+
+
+def test_arms_that_are_limited_by_steps_are_compared_after_equal_steps(tmp_path: Path) -> None:
+    shorter, longer = by_steps(60, [False, False]), by_steps(120, [False, False, False, True])
+    assert compared(tmp_path, shorter, longer)[0] == "noise, S = 60: none of 30 pairs differs."
+    assert "S = 120: none" in compared(tmp_path, longer, longer)[0]
+    with pytest.raises(InputError, match="count diffusion steps"):
+        compared(tmp_path, shorter, longer, 1)
+
+
 def test_a_search_that_stopped_early_counts_at_every_larger_budget(tmp_path: Path) -> None:
     stopped, searched = shapes({"noise": [[True]] * 9}), shapes({"noise": [[False] * 4] * 9})
     assert "noise, N = 4: A is better by 1.000" in compared(tmp_path, stopped, searched)[0]
 
 
 def test_packed_files_are_read(tmp_path: Path) -> None:
-    file = tmp_path / "a.json.gz"
-    file.write_bytes(gzip.compress(json.dumps(geneval([1, 1])).encode()))
-    assert str(compare(file, file, readers=READERS)[0][0]).endswith("none of 2 pairs differs.")
+    packed, plain = tmp_path / "a.json.gz", tmp_path / "as --out named it.gz"
+    plain.write_bytes(json.dumps(geneval([1, 1])).encode())
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert str(compare(packed, plain, readers=READERS)[0][0]).endswith("none of 2 pairs differs.")
 
 
 def test_different_seeds_are_no_hindrance_and_said(tmp_path: Path) -> None:
@@ -249,6 +267,11 @@ def test_different_seeds_are_no_hindrance_and_said(tmp_path: Path) -> None:
             shapes({"noise": [[True]]}),
             shapes({"noise": [[True]]}, questions=[{"prompt": "q", "family": "f"}]),
             "different prompts",
+        ),
+        (
+            shapes({"noise": [[True]]}),
+            shapes({"noise": [[True]] * 3}, questions=[{"prompt": "p0", "family": "f"}] * 3),
+            "different prompts .2 are in one only",
         ),
         (shapes({"noise": [[True]]}), shapes({"depth": [[True]]}), "no arm in common"),
         (geneval([1]), geneval([1], benchmark="other"), "unknown benchmark"),

@@ -488,6 +488,8 @@ def test_what_it_costs_to_be_right_as_often_is_a_share_of_the_others_cost() -> N
         *(0.5, 0.5),
     )
     assert cost_ratio(worse, slow, budgets).mean == 1  # it never gets there: at least all
+    rare = budgets >= np.array([8, *[99] * 23])[:, None]  # no resample may call equal searches free
+    assert cost_ratio(rare, rare, budgets).low == cost_ratio(rare, rare, budgets).high == 1
 
 
 def test_trials_of_a_prompt_share_sampled_batches_and_end_as_they_do_alone(monkeypatch):

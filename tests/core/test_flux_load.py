@@ -18,12 +18,15 @@ from torch import nn
 
 from reflectionflow_core.flux import placement
 from reflectionflow_core.flux.branch import step_constants, velocity
+from reflectionflow_core.flux.folders import weight_files
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import FluxGenerator
 from reflectionflow_core.flux.placement import Lending, Resident, Streaming, choose_plan
 from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.flux.stored import Stored, computing_bytes, keep_as_stored, stored_as
+from reflectionflow_core.pipelines.kinds import kind_of
+from reflectionflow_core.pipelines.load import load_pipeline
 from reflectionflow_core.record import InputError
 
 M = TypeVar("M", bound=nn.Module)
@@ -120,6 +123,42 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     index = folder / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"x_embedder.weight": "second.safetensors"}}))
     with pytest.raises(InputError, match=r"transformer.*second\.safetensors is missing"):
+        load_flux(folder)
+
+
+@pytest.mark.parametrize("shards", [{}, None, ["a.safetensors"], {"x": 1}])
+def test_an_index_without_weight_files_is_refused(tmp_path: Path, shards: object) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(InputError, match="names no weight files"):
+        list(weight_files(tmp_path))
+
+
+def test_of_two_variants_the_plain_one_counts(tmp_path: Path) -> None:
+    for name in ("model.fp16.safetensors", "model.safetensors"):
+        (tmp_path / name).touch()
+    assert list(weight_files(tmp_path)) == [tmp_path / "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["vulkan", "hpu"])
+def test_a_missing_device_is_told_in_short(name: str) -> None:
+    with pytest.raises(InputError, match=rf"no device '{name}' here: .{{1,120}}\. Choose cpu, or"):
+        placement.device_named(name)
+
+
+def test_a_weight_that_the_files_lack_is_named_by_both_loaders(folder: Path) -> None:
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights.pop("proj_out.bias")
+    save_file(weights, file)
+    for load in (load_flux, lambda name: load_pipeline(kind_of(str(name)), torch.float32)):
+        with pytest.raises(InputError, match=r"of the transformer in .* lack proj_out\.bias"):
+            load(folder)
+
+
+def test_a_part_that_does_not_fit_its_config_is_a_sentence(folder: Path) -> None:
+    file = folder / "vae" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "latent_channels": 3}))
+    with pytest.raises(InputError, match=r"could not be loaded from .*expected shape"):
         load_flux(folder)
 
 

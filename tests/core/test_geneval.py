@@ -208,6 +208,7 @@ def test_a_task_is_read_and_written_as_geneval_has_it() -> None:
     [
         {},
         {"tag": "x", "include": [{"class": "cup"}]},
+        {"tag": "x", "include": [{"class": "cup", "count": 1e999}]},
         {"tag": "x", "include": ["cup"]},
         needs({**CUP, "position": ["inside", 0]}),
         needs({**CUP, "position": ["above", 0]}),

@@ -177,7 +177,8 @@ def test_pictures_from_elsewhere_are_judged_and_their_cost_is_not_made_up(
     place.mkdir(parents=True)
     (images / "00003" / "metadata.jsonl").write_text(json.dumps(prompts()[3]))
     Image.open(painted / "images/00003/samples/0000.png").resize((256, 256)).save(place / "7.png")
-    (place / "grid.png").write_bytes(b"no sample")
+    for name in ("grid.png", "8.png.bak"):
+        (place / name).write_bytes(b"no sample")
     (images / "readme.txt").write_text("not a prompt")
     assert [s.file.name for s in samples_in(images)] == ["7.png"]
     assert judge(images, tmp_path / "out.json") == 0

@@ -269,6 +269,12 @@ def test_a_model_s_number_0_forbids_a_thing(how: str) -> None:
     assert verdict.unmet == ("extra square at the bottom right",)
 
 
+def test_none_is_neither_a_colour_nor_a_position_nor_something_left_over() -> None:
+    thing = {"name": "circle", "colour": "None", "relation": "none", "of": None}
+    judge = verifier(ScriptedVlm(scene(thing, rest=["none"])))
+    assert judge.verify("a circle on a pond", [drawn(RED)])[0].passed is True
+
+
 def test_of_words_in_quotation_marks_it_names_the_judge_that_reads_them() -> None:
     with pytest.raises(InputError, match="Choose `objects\\+text`"):
         verifier().verify('a circle and the words "OPEN"', [])
@@ -286,6 +292,17 @@ def test_of_words_in_quotation_marks_it_names_the_judge_that_reads_them() -> Non
         (
             json.dumps({"things": [{"name": "circle", "relation": "near", "of": 0}]}),
             "is none of left of",
+        ),
+        (
+            json.dumps(
+                {
+                    "things": [
+                        {"name": "circle"},
+                        {"name": "square", "number": 0, "relation": "left of", "of": 0},
+                    ]
+                }
+            ),
+            "may be missing",
         ),
         (json.dumps({"things": [{"name": "zeppelin"}]}), "does not know 'zeppelin'"),
         (json.dumps({"things": [{"name": "circle", "number": 99}]}), "number"),

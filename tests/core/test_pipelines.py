@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.dry_run import unloaded
 from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.painters import check_size
+from reflectionflow_core.pipelines import load
 from reflectionflow_core.pipelines.defaults import defaults_of
 from reflectionflow_core.pipelines.kinds import kind_of
 from reflectionflow_core.pipelines.load import PipelineLoader, painters
@@ -249,6 +250,7 @@ def test_a_size_that_cannot_be_edited_is_refused_before_anything_is_loaded(folde
         ({"_class_name": "FluxFillPipeline"}, "fills in a part of a picture. Give"),
         ({"_class_name": "StableDiffusionXLInpaintPipeline"}, "fills in a part of a picture"),
         ({"_class_name": "FluxControlPipeline"}, "follows a control picture. Give"),
+        ({"_class_name": "StableDiffusionControlNetPipeline"}, "follows a control picture"),
         ({"_class_name": "TomorrowPipeline"}, "diffusers .* does not have. Update it: pip"),
         ({"_class_name": ["pipe", "Mine"]}, "asks to run program code of its own"),
         ({}, "names no pipeline. Download it again"),
@@ -293,6 +295,17 @@ def test_a_missing_or_damaged_part_is_named(folder_of, tmp_path, part: str) -> N
         shutil.rmtree(folder / part)
     with pytest.raises(InputError, match=rf"{part}.*Download (it|the folder) again"):
         generator_in(folder)
+
+
+def test_a_pipeline_that_paints_pixels_without_a_vae_is_loaded(folder_of, monkeypatch) -> None:
+    class Pixels:
+        components: ClassVar[dict[str, Any]] = {}
+        from_pretrained = classmethod(lambda cls, *_, **__: cls())
+
+        def set_progress_bar_config(self, disable: bool) -> None: ...
+
+    monkeypatch.setattr(load, "library_class", lambda *_: Pixels)
+    assert isinstance(load.load_pipeline(kind_of(str(folder_of("sd15"))), torch.float32), Pixels)
 
 
 def test_a_part_that_this_transformers_does_not_know_asks_for_a_newer_one(folder_of, tmp_path):

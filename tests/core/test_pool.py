@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from reflectionflow_core.evaluation.pool import WorkerPool, run_all
-from reflectionflow_core.evaluation.work import cuda_peak, resident_peak, summed_up
+from reflectionflow_core.evaluation.pool import WorkerPool, _process_count, run_all
+from reflectionflow_core.evaluation.work import cuda_peak, device_in_use, resident_peak, summed_up
 from reflectionflow_core.record import InputError
 
 POOLS = {"here": WorkerPool(1), "processes": WorkerPool(2), "ray": WorkerPool(2, "local")}
@@ -140,3 +141,21 @@ def test_memory_is_counted_in_bytes_and_summed_up_by_its_peak() -> None:
         "devices": ["a", "b"],
         "peak_memory_bytes": {"resident": 5, "cuda": 7},
     }
+
+
+def test_windows_gets_no_more_processes_than_it_can_wait_for(monkeypatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    assert (_process_count(None), _process_count(2)) == (128, 2)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert (_process_count(None), _process_count(100), _process_count(2)) == (61, 61, 2)
+
+
+def test_an_apple_gpu_is_named_only_where_it_computes(monkeypatch) -> None:
+    used = SimpleNamespace(current_allocated_memory=lambda: 0)
+    cuda = SimpleNamespace(is_initialized=lambda: False)
+    there = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: True))
+    torch = SimpleNamespace(cuda=cuda, backends=there, mps=used)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert device_in_use().startswith("CPU")
+    used.current_allocated_memory = lambda: 1
+    assert device_in_use() == "Apple GPU (mps)"

@@ -112,6 +112,19 @@ def test_what_is_not_the_data_is_refused(tmp_path: Path, row: Any) -> None:
         read_compositions(write(tmp_path, [row]))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("long.csv", f"prompt,vqa\n{'a' * 200_000},[]\n"),
+        ("many.jsonl", '{"prompt": "a", "vqa": [["Is it?", "yes"]], "atomicity": 1e999}'),
+    ],
+)
+def test_cells_that_cannot_be_read_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="is not GenEval 2's data"):
+        read_compositions(tmp_path / name)
+
+
 def test_each_atom_is_asked_once_with_the_picture_and_told_to_answer_in_a_word() -> None:
     judge, image = Judge({"How many circles?": 0.9, "Red?": 0.2}), picture()
     atoms = [

@@ -417,6 +417,13 @@ def test_an_inspecting_model_sorts_its_findings() -> None:
     assert len(look({**lists, "refine": "more " * 150}).refine.split()) == 60
 
 
+def test_none_in_a_list_is_no_finding_and_no_thing_of_a_plan() -> None:
+    lists = {"wrong": ["none"], "missing": ["None."], "later": ["N/A", "a cup"], "refine": "none"}
+    assert look(lists) == Inspection(True, later=("a cup",))
+    steps = [STEPS[0], {**STEPS[1], "adds": ["none"]}]
+    assert planner(steps).plan(PROMPT).stages[1].objects == ("a white plate",)
+
+
 def test_a_model_that_fails_accepts_nothing_and_asks_for_nothing() -> None:
     for answer in (Failure("The server does not answer."), "nonsense", {"wrong": "all"}):
         found = look(answer)

@@ -23,10 +23,11 @@ from pyarrow import parquet
 from reflectionflow_core.archive import files
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import InputError
+from train.cards import _how, table
 from train.data import work
 from train.data.dry_run import dry_run
 from train.data.engine import Runner, run_here
-from train.data.estimate import Load, assumptions_of, loads_of
+from train.data.estimate import Load, assumptions_of, estimate, loads_of
 from train.data.records import Slice
 from train.data.run import begin, make
 from train.data.settings import DataSettings
@@ -268,6 +269,37 @@ def test_an_estimate_is_the_arithmetic_of_the_settings() -> None:
     assert (loads["reward"].pictures, loads["reward"].judged) == (300, 600 + 100)
     assert loads["length"].pictures == 80
     assert (loads["editing"].pictures, loads["editing"].calls) == (0, 2000)
+
+
+def test_an_estimate_asks_each_model_in_its_own_pool() -> None:
+    values = {"length": {"prompts": 3600, "file": "prompts.txt"}, "judges": {"vlm": "folder"}}
+    engine = {"annotate": {"workers": 8}, "condense": {"workers": 2}, "paint": {"workers": 999}}
+    assumed = {"seconds_per_call": 5, "judged_per_gpu_second": 1e6, "pictures_per_gpu_second": 1e3}
+    values |= {"engine": engine, "assumptions": assumed}
+    assert loads_of(DataSettings.model_validate(values))["length"].hours == 5 / 2
+    values["length"]["file"] = "shapes"  # which has short prompts
+    assert loads_of(DataSettings.model_validate(values))["length"].calls == 0
+
+
+def test_what_an_estimate_lacks_is_said_and_nothing_is_not_estimated() -> None:
+    for values, what in (
+        ({"staged": {"prompts": 9}}, "Questions with answers are not counted"),
+        ({"histories": {"runs": "runs/*"}}, "Search histories are not counted"),
+        ({"editing": {"pairs": 9, "sets": ["drafts"]}}, "Drafts are not counted"),
+    ):
+        found = estimate(DataSettings.model_validate(values))
+        assert what in found and ("work items" in found) == ("editing" in values)
+    with pytest.raises(InputError, match="No source is used"):
+        estimate(DataSettings())
+
+
+def test_a_card_says_who_painted_only_where_somebody_did() -> None:
+    model = {"model": r"C:\Users\me\flux"}
+    read = DataSettings.model_validate({"histories": {"runs": "runs/*"}, "painter": model})
+    assert not any("painted by" in line for line in _how(["histories"], read.model_dump()))
+    rule = DataSettings.model_validate({"rule": {"prompts": 1}, "painter": model})
+    assert "Pictures were painted by `flux`." in _how(["rule"], rule.model_dump())
+    assert table(["said"], [["a | b\nc"]]).splitlines()[-1] == r"| a \| b c |"
 
 
 def test_the_full_sized_configuration_makes_a_million_triplets_and_lets_no_gpu_wait() -> None:

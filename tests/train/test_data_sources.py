@@ -338,8 +338,9 @@ def test_an_edit_is_read_from_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
     ]
     for number, part in enumerate((rows[:4], rows[4:])):
         table = pyarrow.Table.from_pylist(part)
-        parquet.write_table(table, tmp_path / f"{number}.parquet", row_group_size=3)
-    edits = open_set(f"parquet:{tmp_path}/*.parquet", fields, 0)
+        (tmp_path / f"part{number}").mkdir()
+        parquet.write_table(table, tmp_path / f"part{number}/a.parquet", row_group_size=3)
+    edits = open_set(f"parquet:{tmp_path}/part*/*.parquet", fields, 0)
     assert [edits[i].instruction for i in range(len(edits))] == [f"edit {i}" for i in range(7)]
     assert edits[6].edited.getpixel((0, 0)) == (0, 0, 255)
 

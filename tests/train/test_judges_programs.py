@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ import torch
 from train_judges import run_configured as run
 
 from train.miniature.shards import write_shard
+from train.qwen.whole import whole
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
@@ -91,6 +95,24 @@ def test_an_estimate_counts_the_samples_that_are_there(capsys, tmp_path) -> None
     write_shard(tmp_path / "some.tar", 30, ["colors"], seed=0)
     run("verifier-qwen", "--estimate", f"data={tmp_path}", "held_out_share=0.5", "held_out_most=3")
     assert ", and 3 held out" in capsys.readouterr().out
+    given = (f"data={tmp_path}", f"held_out={tmp_path}", "held_out_most=4")
+    run("verifier-tiny", "--estimate", *given)
+    assert "30, and 4 held out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["verifier-tiny", "writer-tiny"])
+def test_an_estimate_fetches_nothing(name: str, capsys, tmp_path) -> None:
+    run(name, "--estimate", f"data=pipe:touch {shlex.quote(str(tmp_path))}/fetched")
+    assert "is not on this machine yet" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_synced_as_windows_needs_it(tmp_path, monkeypatch) -> None:
+    modes: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda file: modes.append(fcntl.fcntl(file, fcntl.F_GETFL)))
+    with whole(tmp_path / "model") as part:
+        (part / "weights").write_bytes(b"1")
+    assert [mode & os.O_ACCMODE for mode in modes] == [os.O_RDWR]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("-qwen")])

@@ -9,10 +9,13 @@ import sys
 import pytest
 
 from train.corrector.settings import CorrectorSettings
-from train.data.settings import DataSettings
+from train.data.edits import open_set
+from train.data.settings import DataSettings, Editing
 from train.editor.settings import EditorSettings
 from train.latents.settings import LatentsSettings
+from train.qwen.sizes import architecture
 from train.settings import described, fields_of, needs_of, put, settings_of
+from train.shard_lists import matching
 from train.verifier.settings import VerifierSettings
 from train.writer.settings import WriterSettings
 
@@ -98,6 +101,7 @@ REFUSED = [
     (DataSettings, ["staged.prompts=2", "engine.filter.workers=2"], f"{WITHOUT} staged.prompts=0"),
     (DataSettings, [*SHAPES, "engine.paint.workers=2"], f"engine.paint.workers {WITHOUT}"),
     (DataSettings, "assumptions.kept=0.5", f"assumptions.kept {WITHOUT} --estimate"),
+    (LatentsSettings, "out=~nobody-here/x", "out=~nobody-here/x does not fit: there is no home"),
     (VerifierSettings, "held_out_share=0.5", f"{WITHOUT} held_out=null and data other than"),
     (VerifierSettings, "held_out=more", f"held_out {WITHOUT} data other than miniature"),
     (VerifierSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
@@ -128,6 +132,20 @@ def test_a_setting_that_is_wrong_or_changes_nothing_is_refused(kind, setting, me
         settings_of(kind, None, [*NEEDED[kind], *given])
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_paths_begin_with_a_home_folder_in_every_shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # on Windows
+    paths = [f"{name}=~/x" for name in ("out", "latents", "lora.start")]
+    found = settings_of(CorrectorSettings, None, paths)
+    assert {found.out, found.latents, found.lora.start} == {tmp_path / "x"}
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/edits.jsonl").write_text("{}\n")
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    assert len(open_set("jsonl:~/sets/edits.jsonl", Editing(), 0)) == 1
+    assert list(map(str, matching("~/s*/e*"))) == [str(tmp_path / "sets/edits.jsonl")]
+    assert architecture("~").model_type == "qwen2_5_vl"
 
 
 @pytest.mark.parametrize(("kind", "settings"), TAKEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import functools
 import gzip
 import http.server
@@ -83,6 +84,28 @@ def test_a_name_without_shards_is_refused(folder: Path, name: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="There are no shards in"):
         shards_in(str(folder / (name or "empty")))
+
+
+def test_a_list_may_be_longer_than_a_path(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    assert names("::".join(["genref_1.tar", "genref_2.tar"] * 200)) == [
+        *("genref_1.tar", "genref_2.tar")
+    ]
+    with pytest.raises(InputError, match="Choose a shorter name"):
+        shards_in("x" * 300)
+
+
+def test_a_copy_is_read_from_a_cache_that_may_only_be_read(folder: Path, monkeypatch) -> None:
+    first, second = (f"pipe:cat {shlex.quote(str(folder))}/genref_{n}.tar" for n in (1, 2))
+    copies = shards_in(first)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("train.shard_lists.FileLock", refuse)
+    assert shards_in(first) == copies
+    with pytest.raises(InputError, match="Choose a folder that you may write to"):
+        shards_in(second)
 
 
 def test_a_brace_that_is_not_closed_is_refused() -> None:

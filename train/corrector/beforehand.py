@@ -98,5 +98,5 @@ def _width(settings: CorrectorSettings) -> int:
 
 def _existing(folder: Path) -> Path:
     """The folder, or its nearest existing parent."""
-    folder = folder.expanduser().absolute()
+    folder = folder.absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())

@@ -13,6 +13,7 @@ from train.data.run import make
 from train.data.settings import SHAPES, SYNTHETIC, DataSettings, is_made
 from train.data.shards import PARTS
 from train.data.work import sources_of
+from train.shard_lists import matching
 
 ASKING = ("condense", "caption")  # stages that need a model
 
@@ -53,8 +54,7 @@ def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:
 
 def is_here(name: str, file: str) -> bool:
     """Whether a file, or a match of a pattern, exists; always true for the shapes world."""
-    path = Path(file).expanduser()
-    return is_made(name) or path.exists() or any(path.parent.glob(path.name))
+    return is_made(name) or Path(file).expanduser().exists() or bool(matching(file))
 
 
 def toy(settings: DataSettings, folder: Path) -> DataSettings:

@@ -15,7 +15,7 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import parse_json, reason_of
 from train.data.painting import build_generator
 from train.data.settings import DRAFTS, SHAPES, Editing, PainterSettings
-from train.shard_lists import shards_in
+from train.shard_lists import matching, shards_in
 from train.triplets import Edit, SampleError, Triplets, open_picture, opened, usable_text
 
 MINIATURE = PainterSettings()
@@ -38,7 +38,8 @@ class JsonLinesEdits:
     """A JSON Lines file; picture paths are relative to the file."""
 
     def __init__(self, file: str, fields: Editing) -> None:
-        self.file, self.fields, self.skipped = Path(file), fields, Counter[str]()
+        self.file, self.fields = Path(file).expanduser(), fields
+        self.skipped = Counter[str]()
         try:
             with self.file.open("rb") as stream:
                 self.starts = [0]
@@ -72,8 +73,8 @@ class ParquetEdits:
     def __init__(self, files: str, fields: Editing) -> None:
         from pyarrow.parquet import ParquetFile
 
-        where = Path(files)
-        found = [where] if where.is_file() else sorted(where.parent.glob(where.name))
+        where = Path(files).expanduser()
+        found = [where] if where.is_file() else matching(where)
         if not found:
             raise InputError(f"No files found: {files}. Check the path.")
         self.fields, self.skipped = fields, Counter[str]()

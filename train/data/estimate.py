@@ -9,8 +9,9 @@ from math import inf
 from rich.console import Console
 from rich.table import Table
 
+from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
-from train.data.settings import DataSettings, Engine
+from train.data.settings import NO_SOURCE, SHAPES, DataSettings, Engine
 from train.gpus import forward_operations
 
 _HOURS = 3600.0  # seconds per hour
@@ -65,7 +66,7 @@ class Load:
 
 
 def loads_of(settings: DataSettings) -> dict[str, Load]:
-    """The load of each source in use, except histories, which are not read here."""
+    """The load of each source in use whose size the settings tell; see `uncounted`."""
     rule, reward, length, editing = (
         settings.rule,
         settings.reward,
@@ -80,15 +81,15 @@ def loads_of(settings: DataSettings) -> dict[str, Load]:
         "length": (
             length,
             2 * length.prompts * length.candidates,
-            length.prompts if settings.judges.vlm else 0,
+            length.prompts if settings.judges.vlm and settings.length.file != SHAPES else 0,
         ),
     }
     loads = {"rule": _load(settings, rule.prompts, rule.prompts * rule.candidates, 1, found)}
-    for name, (ask, pictures, calls) in ranked.items():
+    for name, (ask, pictures, condensed) in ranked.items():
         pairs = ask.prompts * ask.pairs
-        loads[name] = _load(settings, ask.prompts, pictures, len(ask.scorers), pairs, calls)
+        loads[name] = _load(settings, ask.prompts, pictures, len(ask.scorers), pairs, condensed)
     described = 0 if editing.caption else rows
-    loads["editing"] = _load(settings, rows, 0, 0, rows, described, written=True)
+    loads["editing"] = _load(settings, rows, 0, 0, rows, described=described, written=True)
     return {name: load for name, load in loads.items() if load.items}
 
 
@@ -98,28 +99,32 @@ def _load(
     pictures: float,
     scorers: int,
     pairs: float,
-    calls: float = 0,
+    condensed: float = 0,
+    described: float = 0,
     written: bool = False,
 ) -> Load:
-    """`pairs` are counted before annotation and filter; `written` ones have a reflection."""
+    """`pairs` are counted before annotation and filter; `written` ones have a reflection.
+
+    A model condenses and describes so many prompts, in the pools condense and annotate.
+    """
     assumed = settings.assumptions
     asks = settings.reflections.how == "vlm" and not written
-    calls += pairs if asks else 0
+    annotated = described + (pairs if asks else 0)
     ranked, checked = pictures * scorers, 2 * pairs * len(settings.filter.scorers)
     triplets = pairs * assumed.kept
     painting = pictures / pictures_per_second(settings) / _HOURS
     judging, filtering = (n / assumed.judged_per_gpu_second / _HOURS for n in (ranked, checked))
-    asking = calls * assumed.seconds_per_call / _HOURS
-    hours = _hours(settings.engine, painting, judging, filtering, asking)
+    condensing, annotating = (n * assumed.seconds_per_call / _HOURS for n in (condensed, annotated))
+    hours = _hours(settings.engine, painting, judging, filtering, condensing, annotating)
     return Load(
         items,
         pictures,
         ranked + checked,
-        calls,
+        condensed + annotated,
         triplets,
         painting,
         judging + filtering,
-        asking,
+        condensing + annotating,
         2 * triplets * assumed.megabytes_per_picture / 1000 * (2 if settings.images else 1),
         hours,
         hours * gpus_of(settings.engine),
@@ -131,14 +136,14 @@ def gpus_of(engine: Engine) -> float:
     return sum(pool.workers * pool.gpus for pool in (engine.paint, engine.judge, engine.filter))
 
 
-def _hours(
-    engine: Engine, painting: float, judging: float, filtering: float, asking: float
-) -> float:
-    """Hours of the slowest pool or of GPUs shared by pools; everything else runs in parallel."""
-    pools = (engine.paint, engine.judge, engine.filter, engine.annotate)
-    work = (painting, judging, filtering, asking)
+def _hours(engine: Engine, *work: float) -> float:
+    """Hours of the slowest pool or of GPUs shared by pools; everything else runs in parallel.
+
+    `work` is that of painters, judges and filters (GPU hours), and of condensing and annotating.
+    """
+    pools = (engine.paint, engine.judge, engine.filter, engine.condense, engine.annotate)
     each = [hours / pool.workers for hours, pool in zip(work, pools, strict=True)]
-    return max(*each, (painting + judging + filtering) / (gpus_of(engine) or inf))
+    return max(*each, sum(work[:3]) / (gpus_of(engine) or inf))
 
 
 def pictures_per_second(settings: DataSettings) -> float:
@@ -152,11 +157,16 @@ def pictures_per_second(settings: DataSettings) -> float:
 
 
 def estimate(settings: DataSettings) -> str:
-    """A table and its assumptions, as text for the terminal."""
+    """A table and its assumptions, as text for the terminal; InputError without a source."""
+    counted, lines = loads_of(settings), [*uncounted(settings)]
+    if not counted and not lines:
+        raise InputError(NO_SOURCE)
     console = Console()
     with console.capture() as captured:
-        console.print(table_of(settings))
-        console.print("\n".join(assumptions_of(settings)), highlight=False)
+        if counted:
+            console.print(table_of(settings))
+            lines = [*assumptions_of(settings), *lines]
+        console.print("\n".join(lines), highlight=False)
     return captured.get()
 
 
@@ -190,8 +200,16 @@ def assumptions_of(settings: DataSettings) -> Iterator[str]:
     if pictures := _pictures_of_a_slice(settings):
         lost = duration(pictures / pictures_per_second(settings))
         yield f"After a crash, a painter repeats one slice: {pictures} pictures, {lost}."
+
+
+def uncounted(settings: DataSettings) -> Iterator[str]:
+    """The work that the table lacks."""
     if settings.histories.runs:
         yield "Search histories are not counted: only the run itself reads them."
+    if settings.staged.prompts:
+        yield "Questions with answers are not counted: only the run itself plans their pictures."
+    if settings.paints_drafts:
+        yield "Drafts are not counted: only the run itself finds out how many are flawed."
 
 
 def _pictures_of_a_slice(settings: DataSettings) -> int:

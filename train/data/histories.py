@@ -16,6 +16,7 @@ from train.data.prompts import Avoided
 from train.data.records import BY_PERSON, Item, PaintedPicture, Pair, Slice
 from train.data.settings import DataSettings, Histories
 from train.data.source import PipelineStage, Source
+from train.shard_lists import matching
 from train.triplets import encoded
 
 NAME = "histories"
@@ -27,8 +28,8 @@ def histories_source(settings: DataSettings, avoided: Avoided) -> Source:
             "Runs contain people's prompts, texts and pictures. Give histories.consent=true if "
             "these people agree to their use for training, or leave out histories.runs."
         )
-    where = Path(settings.histories.runs).expanduser()
-    found = sorted(path.parent for path in where.parent.glob(f"{where.name}/{RUN}"))
+    where = settings.histories.runs
+    found = [file.parent for file in matching(Path(where, RUN))]
     if not found:
         raise InputError(f"No runs found in {where}. Give a pattern of their folders.")
     items: list[Item] = []

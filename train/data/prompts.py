@@ -59,7 +59,7 @@ def _is_measured(prompt: str) -> bool:
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file: objects with a "prompt", or plain prompts."""
     try:
-        lines = read_text(file).split("\n")
+        lines = read_text(file.expanduser()).split("\n")
     except TextError as error:
         raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
     except OSError as error:

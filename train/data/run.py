@@ -31,7 +31,7 @@ OpenEngine = Callable[[], AbstractContextManager[Runner]]
 def run(settings: DataSettings) -> str:
     """Runs everything on Ray; returns a summary."""
     sources = sources_of(settings)
-    folder = settings.out.expanduser()
+    folder = settings.out
     files.make_folder(folder / PARTS)
     with files.locked(folder):
         begin(settings, sources)
@@ -45,7 +45,7 @@ def run(settings: DataSettings) -> str:
 
 def begin(settings: DataSettings, sources: list[Source]) -> None:
     """Records the settings; InputError if the folder contains other data."""
-    folder = settings.out.expanduser()
+    folder = settings.out
     if not (folder / RUN).exists() and any(folder.glob("*.tar")):
         raise InputError(f"{folder} contains shards of other programs. Choose another folder.")
     start_or_resume(folder / RUN, run_record(settings, sources))
@@ -53,7 +53,7 @@ def begin(settings: DataSettings, sources: list[Source]) -> None:
 
 def make(sources: Sequence[Source], settings: DataSettings, open_engine: OpenEngine) -> str:
     """Makes all missing shards, then the files that describe them; returns a summary."""
-    folder = settings.out.expanduser()
+    folder = settings.out
     left: dict[str, dict[int, list[Slice]]] = {}
     count = 0
     for source in sources:
@@ -72,7 +72,7 @@ def _make(
     source: Source, shards: dict[int, list[Slice]], settings: DataSettings, engine: Runner
 ) -> None:
     """Makes what is missing of these shards; each is assembled once its parts are complete."""
-    folder = settings.out.expanduser()
+    folder = settings.out
     missing = {
         shard: {w.position for w in slices if not part_file(folder, shard, w.position).exists()}
         for shard, slices in shards.items()

@@ -15,6 +15,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 SHAPES, DRAFTS = WORLD = ("shapes", "drafts")  # sets that are generated, not read
 MINIATURE, SYNTHETIC = "miniature", "synthetic"  # work without model folders
 DETECTOR = "detector:"
+NO_SOURCE = (
+    "No source is used. Give rule.prompts=..., reward.prompts=..., length.prompts=..., "
+    "editing.pairs=..., histories.runs=... or staged.prompts=..."
+)
 
 
 class PainterSettings(Strict):
@@ -356,9 +360,13 @@ class DataSettings(Strict):
         return any(source.prompts for source in asked)
 
     @property
-    def paints(self) -> bool:
+    def paints_drafts(self) -> bool:
         drafts = any(spec.partition(":")[0] == DRAFTS for spec in self.editing.sets)
-        return self.paints_prompts or bool(self.editing.pairs and drafts)
+        return bool(self.editing.pairs and drafts)
+
+    @property
+    def paints(self) -> bool:
+        return self.paints_prompts or self.paints_drafts
 
     @property
     def reads_edits(self) -> bool:

@@ -23,7 +23,7 @@ from train.data.prompts import Avoided
 from train.data.records import Item, Slice
 from train.data.reward import reward_source
 from train.data.rule import rule_source
-from train.data.settings import DETECTOR, MINIATURE, SYNTHETIC, DataSettings
+from train.data.settings import DETECTOR, MINIATURE, NO_SOURCE, SYNTHETIC, DataSettings
 from train.data.shards import StoreStage
 from train.data.source import PipelineStage, Source
 from train.data.staged import staged_source
@@ -49,10 +49,7 @@ def sources_of(settings: DataSettings) -> list[Source]:
     avoided = Avoided(settings.benchmarks, settings.painter.model == MINIATURE)
     sources = [build(settings, avoided) for build, asked in wanted.items() if asked]
     if not sources:
-        raise InputError(
-            "No source is used. Give rule.prompts=..., reward.prompts=..., length.prompts=..., "
-            "editing.pairs=..., histories.runs=... or staged.prompts=..."
-        )
+        raise InputError(NO_SOURCE)
     if settings.staged.prompts and len(sources) > 1:
         raise InputError(
             "Questions with answers need a separate run. Set staged.prompts=0, or set the other "
@@ -65,7 +62,7 @@ def stages_of(source: Source, settings: DataSettings) -> tuple[PipelineStage, ..
     """The source's own stages, followed by the common ones that end on the disk."""
     annotate = partial(build_annotation, settings.reflections, settings.seed)
     keep = partial(build_filtering, settings.filter, settings.judges)
-    folder = settings.out.expanduser().resolve()
+    folder = settings.out.resolve()
     store = partial(StoreStage, folder, source.name, source.subset, settings.image_format)
     engine = settings.engine
     stored = PipelineStage("store", store, engine.store)
@@ -157,4 +154,5 @@ def _scorer_digest(spec: str, settings: DataSettings) -> str:
 
 
 def _digest_of(folder: str) -> str:
-    return digest(Path(folder)) if Path(folder).exists() else folder
+    path = Path(folder).expanduser()
+    return digest(path) if path.exists() else folder

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.condition import to_pixels
+from reflectionflow_core.flux.folders import local_folder
 from reflectionflow_core.flux.text import Text
 from reflectionflow_core.pipelines.wording import edit_text
 from reflectionflow_core.record import InputError
@@ -35,7 +36,8 @@ def load(model: str, dtype: str, device: str) -> Flux2KleinPipeline:
     """The pipeline on this process's device; InputError if it cannot be loaded."""
     kind = torch.bfloat16 if dtype == "bf16" else torch.float32
     try:
-        pipeline = Flux2KleinPipeline.from_pretrained(model, torch_dtype=kind)
+        source = local_folder(model) or model
+        pipeline = Flux2KleinPipeline.from_pretrained(source, torch_dtype=kind)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{model} is not a FLUX.2 [klein] in diffusers format ({error}). Give its folder."

@@ -202,7 +202,5 @@ def samples_of(settings: QwenSettings, read: Callable[[str], Any]) -> str:
         held: Sized = read(settings.held_out) if settings.held_out else ()
     except InputError as error:
         return f"not counted: {error}"
-    if settings.held_out:
-        return f"{len(source):,}, and {len(held):,} held out"
-    learnt, kept = split(source, settings.held_out_share)
+    learnt, kept = (source, held) if settings.held_out else split(source, settings.held_out_share)
     return f"{len(learnt):,}, and {min(len(kept), settings.held_out_most):,} held out"

@@ -60,8 +60,9 @@ def architecture(base: str) -> Qwen2_5_VLConfig:
     """The architecture of a base model, from its folder or as published."""
     if base == TINY:
         return config_of(tokenizer_of(miniature_words()), Sizes())
-    if (Path(base).expanduser() / "config.json").is_file():
-        return Qwen2_5_VLConfig.from_pretrained(base)
+    folder = Path(base).expanduser()
+    if (folder / "config.json").is_file():
+        return Qwen2_5_VLConfig.from_pretrained(folder)
     config = published(base)
     if config is None:
         raise InputError(

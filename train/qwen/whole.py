@@ -39,7 +39,7 @@ def publish(part: Path, folder: Path) -> None:
     """Renames a finished folder to its final name."""
     for file in part.rglob("*"):
         if file.is_file():
-            with file.open("rb") as stream:
+            with file.open("r+b") as stream:  # Windows syncs no file that is only read
                 os.fsync(stream.fileno())
     old = _set_aside(folder)
     part.replace(folder)

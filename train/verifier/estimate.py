@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from transformers import AutoModel
 
@@ -13,7 +15,8 @@ from train.verifier.settings import VerifierSettings
 
 
 def estimate(settings: VerifierSettings) -> str:
-    found = samples_of(settings, lambda where: pairs_in(where, settings.seed, settings.ties))
+    read = partial(pairs_in, seed=settings.seed, ties=settings.ties, fetch=False)
+    found = samples_of(settings, read)
     return estimate_of(settings, load_of, found)
 
 

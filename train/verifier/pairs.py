@@ -88,10 +88,13 @@ class FilePairs:
         return PreferencePair(key, first, second, prompt, self.labels[index], subset)
 
 
-def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
-    """The pairs of a .jsonl file or of shards; InputError for ties at `ties` 0."""
+def pairs_in(where: str, seed: int, ties: float, fetch: bool = True) -> FilePairs | TripletPairs:
+    """The pairs of a .jsonl file, or of shards (see `shards_in`).
+
+    InputError for ties at `ties` 0.
+    """
     if not where.endswith(".jsonl"):
-        return TripletPairs(Triplets(shards_in(where)), seed)
+        return TripletPairs(Triplets(shards_in(where, fetch)), seed)
     pairs = FilePairs(Path(where).expanduser())
     if pairs.ties and not ties:
         raise InputError(

@@ -189,14 +189,14 @@ class SeveralChats:
         return self.sources[number].read(index - before)
 
 
-def chats_in(where: str) -> SampleSource[Chat]:
-    """The chats of a .jsonl file, or of the shards in a folder or pattern.
+def chats_in(where: str, fetch: bool = True) -> SampleSource[Chat]:
+    """The chats of a .jsonl file, or of the shards in a folder or pattern (see `shards_in`).
 
     From shards: a chat about the bad picture of each triplet, and the staged source's questions.
     """
     if where.endswith(".jsonl"):
         return FileChats(Path(where).expanduser())
-    shards = shards_in(where)
+    shards = shards_in(where, fetch)
     triplets, chats = TripletChats(Triplets(shards)), ShardChats(shards)
     return SeveralChats([triplets, chats]) if len(chats) else triplets
 

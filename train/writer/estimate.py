@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def estimate(settings: WriterSettings) -> str:
         raise InputError(
             "The base model of a LoRA cannot be sharded. Give gpu.sharded=false, or tuning=full."
         )
-    found = samples_of(settings, chats_in)
+    found = samples_of(settings, partial(chats_in, fetch=False))
     return estimate_of(settings, load_of, found, written=2 * settings.answers)
 
 
