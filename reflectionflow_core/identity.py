@@ -15,7 +15,7 @@ from .registry import (
     check_lora,
     model_named,
 )
-from .texts import reason_of
+from .texts import reason_of, user_path
 from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
 
@@ -26,10 +26,10 @@ def identity(choice: ActorChoice) -> dict[str, str]:
     """Digests of the weights, by which a resumed run recognises its model in any folder."""
     model_named(choice.model)
     check_lora(choice)
-    weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
+    weights = MINIATURE_WEIGHTS if choice.model == "miniature" else user_path(choice.model)
     known = {
         "model": digest(weights) if weights.exists() else choice.model,
-        "lora": "+".join(map(digest, lora_files(Path(choice.lora)))) if choice.lora else "",
+        "lora": "+".join(map(digest, lora_files(user_path(choice.lora)))) if choice.lora else "",
     }
     # Only if used: older runs lack these names.
     if choice.vlm is not None:
@@ -66,9 +66,10 @@ def verifier_identity(spec: str) -> str:
 
 def weights_of(source: str) -> str:
     """The digest of a folder or file; a hub ID unchanged."""
-    path = Path(source.removeprefix("onnx:"))
+    source = source.removeprefix("onnx:")
+    path = user_path(source)
     if not source or not path.exists():
-        return str(path) if source else ""
+        return source
     if path.suffix != ".onnx":
         return digest(path)
     from .detection.onnx import files_beside

@@ -87,6 +87,14 @@ def reason_of(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")
 
 
+def user_path(path: str | Path) -> Path:
+    """The path with the home folder for ~, and unchanged for a user that does not exist."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def why_no_path(text: str) -> str:
     """Why a text cannot be a path, for example because it is too long; "" if it can.
 

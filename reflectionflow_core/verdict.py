@@ -82,6 +82,15 @@ class Verdict:
         """
         return cls(None, aspects=aspects, explanation=reason.strip() or "No reason was given.")
 
+    @classmethod
+    def of_score(cls, score: float) -> Verdict:
+        """A model's score alone; not judged if the model gives a number that is not finite."""
+        if math.isfinite(score):
+            return cls(score)
+        return cls.unjudged(
+            f"The model's score is {score}. Download its weights again, or choose another dtype."
+        )
+
     @property
     def judged(self) -> bool:
         return self.score is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -155,6 +156,8 @@ def check_fit(need: float, gpu: GpuSettings, text: str, ways: Iterable[tuple[str
     fitting = [f"{way} ({bytes_ / 1e9:.0f} GB)" for way, bytes_ in ways if bytes_ <= gpu.memory]
     by_size = sorted(GPUS.items(), key=lambda item: item[1].memory_gb)
     larger = [f"gpu.name={name}" for name, g in by_size if need <= g.memory_gb * USABLE * 1e9]
+    if gpu.memory_gb:  # outranks the name
+        larger = [f"gpu.memory_gb={math.ceil(need / USABLE / 1e9)}"]
     found = ", or ".join((*fitting[:4], *larger[:1]))
     more = "Take more GPUs and gpu.sharded=true." if isinstance(gpu, ShardingGpuSettings) else ""
     raise InputError(

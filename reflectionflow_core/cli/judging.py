@@ -26,7 +26,7 @@ from ..registry import (
 from ..search.checks import check_trust
 from ..search.strategies import axes_in_force, strategy_named
 from ..settings import SearchSettings
-from ..texts import parse_json
+from ..texts import parse_json, user_path
 from ..verifiers.spec import parse_verifiers
 from ..vlm.check_modes import OFF, mode_of
 from ..vlm.consent import PictureConsent
@@ -227,7 +227,7 @@ def agree_about(spec: str, agreed: bool) -> None:
 
 def vlm_spec(name: str) -> str:
     """A folder, a hub id or endpoint:PROFILE unchanged; any other name as that of a profile."""
-    known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
+    known = name.startswith(ENDPOINT) or user_path(name).is_dir() or HUB_ID.fullmatch(name)
     return name if known else f"{ENDPOINT}{name}"
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..allowance import add_calls
 from ..evidence import DIGITS, Evidence, place_in_words
+from ..pictures import to_rgb
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..verifiers.text.wanted import text_wishes
@@ -334,7 +335,7 @@ def _doubt(finding: Finding, things: Sequence[Detection]) -> float:
 
 def presentable(image: Image.Image) -> Image.Image:
     """The picture in RGB and at a size that every detector accepts; boxes are fractions of it."""
-    picture = image.convert("RGB")
+    picture = to_rgb(image)
     if max(picture.size) > LARGEST:
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
     size = (max(picture.width, SMALLEST), max(picture.height, SMALLEST))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..protocols import SILENT, Progress
 from ..record import InputError
+from ..texts import user_path
 from .onnx_outputs import LAYOUTS, layout_of
 from .rules import Detection, DetectionLimits
 from .vocabulary import class_numbers
@@ -169,7 +170,7 @@ def load_onnx(file: str | Path) -> OnnxDetector:
     """
     if find_spec("onnxruntime") is None:
         raise InputError(INSTALL)
-    if not (path := Path(file)).is_file():
+    if not (path := user_path(file)).is_file():
         missing = f"There is no detector {path}" if str(file) else "onnx: has no file after it"
         raise InputError(f"{missing}. Give onnx: with the path of an ONNX detector.")
     settings = read_settings(path.with_suffix(".json"))

@@ -21,6 +21,7 @@ _PLURALS = {
     **{"wolf": "wolves", "shelf": "shelves", "calf": "calves", "half": "halves", "elf": "elves"},
     **{"leaf": "leaves", "loaf": "loaves", "thief": "thieves", "hoof": "hooves"},
     **{"scarf": "scarves", "dwarf": "dwarves", "knife": "knives", "wife": "wives"},
+    **{f"{word}o": f"{word}oes" for word in ("her", "potat", "tomat", "mang", "volcan", "tornad")},
 }
 # A pair of these is one thing.
 _PAIRED = """
@@ -30,6 +31,11 @@ _PAIRED = """
 PAIRED = tuple(_PAIRED.split())
 _SAME_PLURAL = ("sheep", "deer", "fish", "moose", "series", "species", "clothes", *PAIRED)
 _PLURALS |= {word: word for word in _SAME_PLURAL}
+
+
+# Last parts of words, as in policewoman and bookshelf.
+_COMPOUNDS = ("woman", "man", "child", "shelf", "wolf", "leaf", "knife", "scarf")
+_NO_MEN = ("human", "german", "roman", "shaman", "talisman", "ottoman", "caiman")
 
 
 def quantity(count: int, noun: str) -> str:
@@ -43,8 +49,11 @@ def quantity(count: int, noun: str) -> str:
 def plural(noun: str) -> str:
     """The plural of an English noun, such as a detector's class."""
     before, space, last = noun.rpartition(" ")
+    part = next((part for part in _COMPOUNDS if last.endswith(part)), "")
     if last in _PLURALS:
         last = _PLURALS[last]
+    elif part and last not in _NO_MEN:
+        last = f"{last.removesuffix(part)}{_PLURALS[part]}"
     elif last.endswith(("s", "x", "ch", "sh")):
         last = f"{last}es"
     elif last.endswith("y") and last[-2:-1] not in "aeiou":
@@ -54,13 +63,14 @@ def plural(noun: str) -> str:
     return f"{before}{space}{last}"
 
 
-# Exceptions from the rules: words with an e before the s, or ending in s or men.
+# Exceptions from the rules: words with an e or i before the s, or ending in s or men.
 _IN_E = """
     cookie movie zombie brownie selfie hoodie smoothie genie collie rookie pixie prairie magpie
     hippie budgie bowtie necktie auntie goalie beanie sweetie calorie talkie veggie birdie
     shoe canoe toe hoe oboe foe floe aloe horseshoe snowshoe mistletoe
     moustache mustache cache ache headache toothache avalanche quiche brioche niche cartouche
     axe pickaxe
+    taxi kiwi zucchini bikini
 """
 _IN_S = ("canvas", "atlas", "gas", "lens", "christmas", "rhinoceros", "thermos", "cosmos", "chaos")
 _SINGULARS = {
@@ -69,8 +79,7 @@ _SINGULARS = {
     **{word: word for word in (*_IN_S, "ramen", "omen", "specimen", "abdomen", "cyclamen")},
     **{plural: word for word, plural in _PLURALS.items()},
 }
-# Last parts of words, as in bookshelves and policewomen.
-_PARTS = ("women", "men", "children", "people", "shelves", "wolves", "leaves", "knives", "scarves")
+_PARTS = ("people", *(_PLURALS[part] for part in _COMPOUNDS))
 
 
 def singular(noun: str) -> str:

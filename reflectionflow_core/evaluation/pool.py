@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +17,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any
 
+from ..record import InputError
 from .cluster import run_on_ray
 from .work import Build, Item, Traced, Value, Work, traced
 
@@ -75,6 +77,11 @@ def _run_in_processes(
                 running.discard(finished)
                 running |= {executor.submit(_work, item) for item in islice(waiting, 1)}
                 yield finished.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "A worker process was ended from outside, as a system does that runs out of "
+                "memory. Choose fewer with --processes, then repeat the command to continue."
+            ) from error
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise

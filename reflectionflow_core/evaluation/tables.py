@@ -293,9 +293,8 @@ def by_difficulty(results: Results, plan: StudyPlan) -> Table:
     """§4.4: before and after, for prompts that are hard, medium or easy for the base model."""
     sorting, most = results.share_right(SORTING), max(plan.budgets)
     columns = [("baseline", "noise", 1)]
-    columns += [
-        (f"{name}, N = {most}", name, most) for name in plan.strategies if name in results.by_arm
-    ]
+    columns += [(f"{name}, N = {most}", name, most) for name in plan.strategies]
+    columns = [column for column in columns if column[1] in results.by_arm]
     rows = []
     for name, (low, high) in CLASSES.items():
         chosen = (sorting >= low) & (sorting < high)

@@ -11,7 +11,7 @@ from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.failures import check_lasting, say_failures
 from ..vlm.interface import Failure, Question
-from ..vlm.texts import DATA_RULE, quoted, tidy
+from ..vlm.texts import DATA_RULE, quoted, said
 from .requirements import keeps_requirements
 
 Sentences = Annotated[str, StringConstraints(max_length=500)]
@@ -55,7 +55,7 @@ class PromptExpander(VlmActor):
         say_failures([answer], progress, *UNCHANGED)
         if isinstance(answer, Failure):
             return prompt
-        parts = [tidy(part).rstrip(".") for part in (answer.content, answer.layout, answer.style)]
+        parts = [said(part).rstrip(".") for part in (answer.content, answer.layout, answer.style)]
         added = ". ".join(filter(None, parts))
         if not added:
             return prompt

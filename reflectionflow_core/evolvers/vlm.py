@@ -13,7 +13,7 @@ from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
-from ..vlm.texts import DATA_RULE, quoted, tidy
+from ..vlm.texts import DATA_RULE, quoted, said
 from ..writers.vlm import earlier_attempts, findings
 from .requirements import keeps_requirements
 
@@ -88,5 +88,5 @@ def _judged(candidate: Candidate) -> str:
 
 def _text(answer: Evolved | Failure) -> str:
     """The new prompt; "" if the model failed or wrote too many words."""
-    text = "" if isinstance(answer, Failure) else tidy(answer.prompt, MAX_LENGTH)
+    text = "" if isinstance(answer, Failure) else said(answer.prompt)
     return text if len(text.split()) <= MAX_WORDS else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..record import InputError
-from ..texts import parse_json
+from ..texts import parse_json, user_path
 
 SAFETENSORS = (".safetensors", ".sft")  # file extensions by format
 VARIANTS = ("fp16", "bf16")  # in names of weight files, used where a folder has no others
@@ -20,7 +20,7 @@ PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 def local_folder(source: str | Path) -> Path | None:
     """The folder named by `source`, existing or not; None for a hub ID, owner/name."""
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     owner, _, name = str(source).partition("/")
     may_be_id = owner and name and "/" not in name and owner not in (".", "..", "~")
     return None if may_be_id and not folder.exists() else folder

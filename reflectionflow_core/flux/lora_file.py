@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..record import InputError
+from ..texts import user_path
 from .folders import PEFT_FILE, first_line, listed, lora_files
 from .lora_names import NamedLora, Sorted, sort_keys
 from .lora_settings import AdapterSettings, adapter_settings, of_transformer, parsed
@@ -48,7 +49,7 @@ def read_lora(path: str | Path, shapes: Shapes, name: str) -> StoredLora:
     8-bit floats are returned as bfloat16, which represents them exactly, other weights as stored.
     InputError for a file that is damaged, does not fit `shapes` exactly, or cannot be run.
     """
-    file = _find(Path(path).expanduser(), name)
+    file = _find(user_path(path), name)
     tensors, header = _read(file)
     found = sort_keys(tensors, shapes)
     _check(file, found, tensors, shapes)

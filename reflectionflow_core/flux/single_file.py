@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..record import InputError
+from ..texts import user_path
 from .folders import SAFETENSORS, check_weights, listed
 from .stored import Stored, keep_as_stored
 
@@ -99,7 +100,7 @@ def read_weights(
     file: str | Path, shapes: Mapping[str, torch.Size], dtype: torch.dtype
 ) -> dict[str, Weight]:
     """The file's weights by diffusers' names; `shapes` are those of diffusers' transformer."""
-    file = Path(file).expanduser()
+    file = user_path(file)
     if file.suffix.lower() not in SAFETENSORS:
         raise InputError(
             f"{file} is not a .safetensors or .sft file. Give FLUX's transformer in that format."

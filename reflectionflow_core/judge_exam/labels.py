@@ -12,6 +12,7 @@ picture's `things` every thing must be listed.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -119,7 +120,7 @@ def read_labelled(folder: Path) -> LabelledPictures:
     if not files:
         raise InputError(f"{folder} holds no pictures. Give a folder with PNG or JPEG files.")
     pictures = {
-        file.name: KnownPicture(partial(_read, file), (), group=file.name, file=file)
+        _name(file.name): KnownPicture(partial(_read, file), (), group=file.name, file=file)
         for file in files
     }
     labels = folder / LABELS
@@ -143,7 +144,7 @@ def numbered(images: Sequence[Image]) -> dict[str, KnownPicture]:
 def parse_labels(text: str, pictures: Mapping[str, KnownPicture], where: str) -> LabelledPictures:
     """The labels in a text, a line each; raises InputError for bad lines, by their numbers."""
     good, bad = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # a statement may hold U+2028
         if not line.strip():
             continue
         try:
@@ -169,9 +170,15 @@ def _line(text: str, pictures: Mapping[str, KnownPicture]) -> LabelLine:
         line = LabelLine.model_validate(record)
     except ValidationError as error:
         raise ValueError(_first(error)) from error
+    line = line.model_copy(update={"file": _name(line.file)})
     if line.file not in pictures:  # so that a label never leads out of the folder
         raise ValueError(f"there is no picture {line.file!r:.60}")
     return line
+
+
+def _name(file: str) -> str:
+    """The name of a picture in one form: macOS writes the accent of "é" as a letter of its own."""
+    return unicodedata.normalize("NFC", file)
 
 
 def _first(error: ValidationError) -> str:

@@ -27,6 +27,9 @@ _SIDE = re.compile(
 _HUE = re.compile(rf"\b(?:is|are)(?: all| both)? ({'|'.join(CHROMATIC)})\b", re.IGNORECASE)
 _COUNT = re.compile(rf"\b({'|'.join(NUMBERS[1:])})\b", re.IGNORECASE)
 _EXACT = re.compile(r"\b(?:exactly|only|just)\b", re.IGNORECASE)
+_OPEN = re.compile(
+    r"\b(?:no|not|none|never|without|neither|nor|or|either)\b|n['\u2019]t\b", re.IGNORECASE
+)
 _DEFINITE = re.compile(r"\s*(?:the|its|his|her|their|all|every|both)\b", re.IGNORECASE)
 
 
@@ -60,6 +63,8 @@ def contradictions(statement: str, rng: np.random.Generator) -> list[tuple[str, 
     side is changed if it is said of a definite object ("the cup is red"): of "a red cup" another
     one may be blue. [] if no word can be changed safely.
     """
+    if _leaves_open(statement):
+        return []
     found = []
     numbers = list(_COUNT.finditer(statement))
     if len(numbers) == 1 and _EXACT.search(statement):
@@ -85,8 +90,8 @@ def side_in(statement: str) -> str:
 
 
 def _said_of_certain(what: re.Pattern[str], statement: str) -> re.Match[str] | None:
-    """The first match in a statement about definite objects that is not negated."""
-    certain = _DEFINITE.match(statement) and not _negated(statement)
+    """The first match in a statement about definite objects that leaves nothing open."""
+    certain = _DEFINITE.match(statement) and not _leaves_open(statement)
     return what.search(statement) if certain else None
 
 
@@ -94,8 +99,9 @@ def _turned(statement: str, word: re.Match[str], other: str) -> str:
     return statement[: word.start(1)] + other + statement[word.end(1) :]
 
 
-def _negated(statement: str) -> bool:
-    return re.search(r"\b(?:no|not|none|never|without|neither|nor)\b|n't\b", statement) is not None
+def _leaves_open(statement: str) -> bool:
+    """Whether it denies something or names alternatives: it may hold with another word, too."""
+    return _OPEN.search(statement) is not None
 
 
 def _other_number(word: str, rng: np.random.Generator) -> str:

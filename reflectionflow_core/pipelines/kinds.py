@@ -101,17 +101,13 @@ class Kind:
 
 
 def part_of(source: str, part: str, file: str) -> Mapping[str, Any]:
-    """What a JSON file of a part says; empty where the source has none on this machine."""
-    path = (local_folder(source) or _cached(source)) / part / file
-    return read_json(path) if path.is_file() else {}
-
-
-def _cached(source: str) -> Path:
-    """The folder that the hub's cache keeps for an id; nowhere if it keeps none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(source, INDEX)
-    return Path(found).parent if isinstance(found, str) else Path(source)
+    """What a JSON file of a part says, fetched for a hub id; empty where the source has none."""
+    folder = local_folder(source)
+    if folder is not None:
+        path = folder / part / file
+        return read_json(path) if path.is_file() else {}
+    within_reach = _hub_json(source, INDEX) is not None
+    return (within_reach and _hub_json(source, f"{part}/{file}")) or {}
 
 
 def kind_of(source: str) -> Kind:
@@ -129,15 +125,15 @@ def kind_of(source: str) -> Kind:
 def index_of(source: str) -> Mapping[str, Any] | None:
     """What model_index.json says; None for a hub id that is out of reach."""
     folder = local_folder(source)
-    return _hub_index(source) if folder is None else _folder_index(folder)
+    return _hub_json(source, INDEX) if folder is None else _folder_index(folder)
 
 
 @lru_cache
-def _hub_index(source: str) -> Mapping[str, Any] | None:
+def _hub_json(source: str, file: str) -> Mapping[str, Any] | None:
     from huggingface_hub import hf_hub_download
 
     try:
-        return read_json(Path(hf_hub_download(source, INDEX)))
+        return read_json(Path(hf_hub_download(source, file)))
     except (OSError, ValueError):  # whoever loads it says what is wrong
         return None
 

@@ -21,7 +21,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, resolved
 
-FOLDER = "Give a CLIP, PickScore or HPS v2 in transformers format: a folder or a hub ID"
+FOLDER = "Give the folder of a CLIP, PickScore or HPS v2 in transformers format"
 
 
 def load_clip_score(
@@ -40,12 +40,12 @@ def load_clip_score(
     """
     if dtype == "nf4":
         raise InputError("CLIP cannot be loaded in nf4. Choose fp32 or bf16.")
-    name, local = resolved(source)
+    name, local = resolved(source, FOLDER)
     if local and (kind := read_json(Path(name) / "config.json")["model_type"]) != "clip":
         raise InputError(f"{source} holds a {kind}, not a CLIP. {FOLDER}.")
     target = device_named(device)
     image_processor, tokenizer = _processor(processor or source)
-    model = load_model(CLIPModel, source, dtype, target)
+    model = load_model(CLIPModel, source, dtype, target, give=FOLDER)
     return ClipVerifier(
         model, image_processor, tokenizer, placement or Resident(target), batch_size
     )
@@ -98,7 +98,7 @@ class ClipVerifier:
         for start in range(0, len(images), self.batch_size):
             progress.check()
             scores = self._scores(text, images[start : start + self.batch_size])
-            verdicts += [Verdict(score) for score in scores]
+            verdicts += map(Verdict.of_score, scores)
             progress.report("verify", len(verdicts), len(images))
         return verdicts
 

@@ -18,7 +18,7 @@ from ..flux.folders import read_json
 from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
-from ..texts import TextError, read_text
+from ..texts import TextError, read_text, user_path
 from ..vlm.folder import load_model, load_processor, resolved
 from ..vlm.prompts import to_device
 from .reward_folder import (
@@ -93,7 +93,7 @@ def load_base(
 
 def read_template(file: str | Path) -> str:
     """The template in a file; InputError unless each placeholder occurs once."""
-    path = Path(file).expanduser()
+    path = user_path(file)
     try:
         words = read_text(path)
     except (OSError, TextError) as error:
@@ -145,7 +145,7 @@ class RewardVerifier:
         for start in range(0, len(images), self.batch_size):
             progress.check()
             batch = images[start : start + self.batch_size]
-            verdicts += [Verdict(score) for score in self.scores(prompt, batch)]
+            verdicts += map(Verdict.of_score, self.scores(prompt, batch))
             progress.report("verify", len(verdicts), len(images))
         return verdicts
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..flux.folders import PEFT_SETTINGS, check_weights, first_line, listed, read_json
 from ..flux.lora_settings import AdapterSettings, adapter_settings, number
 from ..record import InputError
-from ..texts import no_folder
+from ..texts import no_folder, user_path
 
 HEAD = "rm_head.weight"
 EMBEDDING = "language_model.embed_tokens.weight"
@@ -66,7 +66,7 @@ class MergedLora:
 
 def find_checkpoint(source: str | Path) -> Path:
     """The folder with the weights: `source` or its latest checkpoint-N; otherwise InputError."""
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of the Image-Verifier.")
     latest = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
@@ -91,7 +91,7 @@ def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
     The LoRA's scale may also be read from PEFT's adapter_config.json. InputError for settings that
     are not numbers, or for a LoRA that cannot be merged.
     """
-    found = Path(given).expanduser() if given else beside(checkpoint, SETTINGS)
+    found = user_path(given) if given else beside(checkpoint, SETTINGS)
     if given and not found.is_file():
         raise InputError(
             f"File {given} does not exist. Give the model_config.json of the verifier."

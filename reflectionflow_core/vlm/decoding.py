@@ -17,6 +17,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 from ..flux.folders import first_line
 from ..protocols import Progress
+from ..settings import MAX_SEED
 from .interface import Question
 
 
@@ -40,7 +41,7 @@ class GumbelNoise(LogitsProcessor):
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         self.temperature = temperature
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(seed & MAX_SEED) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         del input_ids

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..record import InputError
-from ..texts import no_folder
+from ..texts import no_folder, user_path
 from .interface import Vlm
 from .redaction import looks_like_a_key
 
@@ -36,7 +36,7 @@ def check_vlm_name(spec: str, dtype: str | None = None) -> None:
     name = spec.removeprefix(ENDPOINT)
     if spec.startswith(ENDPOINT) and not name:
         raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
-    known = spec.startswith(ENDPOINT) or Path(spec).is_dir() or HUB_ID.fullmatch(spec)
+    known = spec.startswith(ENDPOINT) or user_path(spec).is_dir() or HUB_ID.fullmatch(spec)
     if not known and looks_like_a_key(spec):
         raise InputError(
             "The vision-language model looks like an API key, which is not repeated. Write the key "

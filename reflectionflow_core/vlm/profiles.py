@@ -84,6 +84,8 @@ class Profile:
                 "word of ASCII characters."
             )
         object.__setattr__(self, "base_url", _address(self.name, self.base_url))
+        headers = {name: value.strip() for name, value in self.headers.items()}
+        object.__setattr__(self, "headers", headers)
         for part, (value, least) in self._limits().items():
             if not least <= value <= MOST:
                 more = "more than 0" if part == "seconds" else f"at least {least:g}"
@@ -94,6 +96,11 @@ class Profile:
             raise InputError(
                 f'A header of profile {self.name!r} cannot be sent. Write "headers" as '
                 '{"X-Name": "value"}, in ASCII.'
+            )
+        if "messages" in self.extra:
+            raise InputError(
+                f'The "extra" of profile {self.name!r} would replace every question. Take '
+                '"messages" out of it.'
             )
         if self.ca_file and not Path(self.ca_file).expanduser().is_file():
             raise InputError(

@@ -112,17 +112,28 @@ async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[
     """A client for the profile's server that tries each request once."""
     import openai
 
+    trusted = _trusted(profile)
     try:
         transport = openai.DefaultAsyncHttpxClient(
             event_hooks={"request": [_only_ours(profile)], "response": [_raise_for_status]},
             follow_redirects=False,
             trust_env=not is_loopback(profile.base_url),  # no proxy for this machine
-            verify=_trusted(profile),
+            verify=trusted,
         )
     except ImportError:
         raise InputError(
             "The environment names a SOCKS proxy (ALL_PROXY or HTTPS_PROXY), which needs one more "
             "package. Run `pip install socksio`, or unset the variable."
+        ) from None
+    except OSError:  # includes ssl's own errors
+        raise InputError(
+            "The environment names certificates that cannot be read (SSL_CERT_FILE). Correct the "
+            "variable, or unset it."
+        ) from None
+    except Exception:  # its classes depend on the client's version; a proxy may hold a password
+        raise InputError(
+            "The environment names a proxy with an address that is not valid (ALL_PROXY, "
+            "HTTP_PROXY or HTTPS_PROXY). Write it like http://example.org:8080, or unset it."
         ) from None
     async with openai.AsyncOpenAI(
         base_url=profile.base_url,

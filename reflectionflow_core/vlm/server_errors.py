@@ -309,6 +309,13 @@ def _seconds(retry_after: str) -> float:
     try:
         seconds = float(retry_after)
     except ValueError:
-        date = parsedate_tz(retry_after)
-        seconds = mktime_tz(date) - time.time() if date else 0.0
+        seconds = _seconds_until(retry_after)
     return seconds if 0 < seconds < math.inf else 0.0
+
+
+def _seconds_until(date: str) -> float:
+    read = parsedate_tz(date)
+    try:
+        return mktime_tz(read) - time.time() if read else 0.0
+    except (ValueError, OverflowError):  # a year or day that does not exist
+        return 0.0

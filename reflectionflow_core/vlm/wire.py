@@ -95,12 +95,12 @@ def _named(sent: Mapping[str, Any], said: str) -> Iterator[str]:
         yield form
     if "max_tokens" in sent and "max_completion_tokens" in said:
         yield "max_tokens"
-    if sent.get("top_logprobs", 0) > FEW_LOGPROBS and "top_logprobs" in said:
+    if _number(sent, "top_logprobs") > FEW_LOGPROBS and "top_logprobs" in said:
         yield MANY_LOGPROBS
     for name in (*WITHOUT_THOUGHT, "logprobs", "temperature", "seed"):
         if name in sent and name in said:
             yield name
-    if sent.get("n", 1) > 1 and re.search(r"""["'`]n["'`]""", said):
+    if _number(sent, "n") > 1 and re.search(r"""["'`]n["'`]""", said):
         yield "n"
     if sent["messages"][0]["role"] == "system" and _NO_SYSTEM.search(said):
         yield SYSTEM
@@ -113,7 +113,13 @@ def _form(sent: Mapping[str, Any]) -> str | None:
 
 
 def _has(sent: Mapping[str, Any], name: str) -> bool:
-    return sent.get("n", 1) > 1 if name == "n" else name in (*sent, _form(sent))
+    return _number(sent, "n") > 1 if name == "n" else name in (*sent, _form(sent))
+
+
+def _number(sent: Mapping[str, Any], name: str) -> float:
+    """A number of the request; 0 for anything else, which a profile's `extra` may hold."""
+    value = sent.get(name)
+    return value if isinstance(value, int | float) else 0
 
 
 def _messages(question: Question, system: str, merged: bool) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from asking import corrections, drafts
 from fakes import Toys
 
 from reflectionflow_core.cli import main
+from reflectionflow_core.cli.evaluate import READ_BY
 from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
 from reflectionflow_core.cli.interrupt import PausedError
 from reflectionflow_core.cli.options import cells, numbers
@@ -280,6 +281,18 @@ def test_atoms_of_the_best_picture_are_averaged_over_prompts_in_both_ways():
     assert [cell and cell.mean for cell in cells] == [0.625, 0.0, 0.875, 0.5]
     older = Results(evaluation, [{**asdict(replace(each, met=())), "trace": {}} for each in kept])
     assert by_atoms(older, StudyPlan(budgets=(1,))).rows == (("a", (None, None)),)
+
+
+@pytest.mark.parametrize("strategies", [("reflection",), ("baseline",), ("noise", "reflection")])
+@pytest.mark.parametrize("study", READ_BY["strategies"])
+def test_a_study_of_some_strategies_has_its_tables(study: str, strategies: tuple[str, ...]):
+    plan, prompts = StudyPlan(strategies=strategies), held_out(1, 0, FAMILIES)[:1]
+    evaluation = Evaluation(study, study_named(study)(plan), prompts, 0, {})
+    spent = Spent(1, 20, 0, 0.1)
+    outcomes = (Outcome(arm.name, 0, (0.9,), (True,), (spent,), spent) for arm in evaluation.arms)
+    lines = [{**asdict(outcome), "trace": {}} for outcome in outcomes]
+    first, *_ = tables_of(study, Results(evaluation, lines), plan)
+    assert first.columns and all(any(cells) for _, cells in first.rows[-1:])
 
 
 def test_arms_of_one_question_begin_with_the_same_pictures_unless_their_dice_differ():

@@ -88,6 +88,8 @@ def test_a_fault_that_is_a_command_already_is_the_edit() -> None:
         ("sign is not readable", "fix this: sign is not readable"),
         ("the table is not wooden", "fix this: the table is not wooden"),
         ("table is not a desk", "turn the table into a desk"),
+        ("The table is not a desk", "turn the table into a desk"),
+        ("There is not a desk", "add a desk"),
         ("The cup is missing.", "add the cup"),
         ("Missing: a cup", "add a cup"),
         ("an extra cup", "remove the cup"),

@@ -6,12 +6,14 @@ import base64
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from core.exact_detector import ShapesDetector
 from fakes import Toys
@@ -265,6 +267,17 @@ def test_bad_labels_are_told_by_the_number_of_their_line(
     with pytest.raises(InputError, match="Correct them, or remove them") as caught:
         read_labelled(labelled(tmp_path / "mine", *lines))
     assert re.search(words, str(caught.value)), caught.value
+
+
+def test_a_name_may_be_written_as_macos_does_and_a_statement_holds_any_line_sign(
+    tmp_path: Path,
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / unicodedata.normalize("NFD", "tasse-é.png"))
+    line = {"file": "tasse-é.png", "statement": "a cup\u2028and a plate", "true": True}
+    text = json.dumps(line, ensure_ascii=False)
+    (tmp_path / "labels.jsonl").write_text(text, encoding="utf-8")
+    (item,) = read_labelled(tmp_path).items(np.random.default_rng(0))
+    assert (item.picture().size, item.statement) == ((8, 8), line["statement"])
 
 
 def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:

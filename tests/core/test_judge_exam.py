@@ -152,6 +152,10 @@ def test_changes_touch_what_they_should_and_nothing_else() -> None:
         ("a cup is left of a plate", []),
         ("the cup is not red", []),
         ("the cup isn't left of the plate", []),
+        ("the dog isn\u2019t small and is left of the cat", []),
+        ("the cup is green or blue", []),  # "yellow or blue" may hold
+        ("the cup is left or right of the plate", []),
+        ("there are not exactly two cups", []),  # nor exactly three, perhaps
     ],
 )
 def test_only_what_surely_becomes_false_is_turned(statement: str, kinds: list[str]) -> None:
@@ -169,6 +173,7 @@ def test_turned_words_are_no_neighbours() -> None:
     assert numbers == {"exactly two cup"}
     assert hue_in("the cup is red") == "red" and not hue_in("the red cup is old")
     assert side_in("the cup stands to the left of it") == "left" and not side_in("it is above")
+    assert not side_in("the cup is left or right of it") and not hue_in("the cup is red or blue")
 
 
 # What a detector finds

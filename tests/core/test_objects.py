@@ -158,6 +158,8 @@ def test_the_picture_may_have_any_size_and_mode() -> None:
         assert verifier().verify("a circle", [small.resize(size)])[0].passed is not None
     for image in (small.convert("P"), small.convert("RGBA"), small.convert("L")):
         assert verifier().verify("a circle and a square", [image])[0].passed
+    hidden = Image.merge("RGBA", (*small.split(), Image.new("L", small.size, 0)))
+    assert verifier().verify("a circle", [hidden])[0].unmet == ("missing a circle",)
     white = verifier().verify("a circle", [Image.new("RGB", (64, 64), "white")])[0]
     assert white.unmet == ("missing a circle",)
     large = drawn(RED, GREEN, BLUE).resize((4096, 4096), Image.Resampling.NEAREST)

@@ -216,6 +216,27 @@ def test_few_steps_are_told_by_the_schedule_the_index_or_the_name(folder_of, tmp
     assert defaults_of(kind_of(str(plain))).sampling.steps == 50
 
 
+def test_a_hub_id_has_its_makers_settings_before_its_weights_are_there(tmp_path, monkeypatch):
+    files = {
+        "model_index.json": {"_class_name": "StableDiffusionPipeline"},
+        "unet/config.json": {"sample_size": 64},
+        "vae/config.json": {"block_out_channels": [1, 1, 1, 1]},
+    }
+
+    def fetched(source: str, name: str) -> str:
+        if name not in files:
+            raise FileNotFoundError(name)
+        file = tmp_path / name.replace("/", "-")
+        file.write_text(json.dumps(files[name]))
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
+    assert defaults_of(kind_of("maker/small-one")).sampling.size == (512, 512)
+    files["model_index.json"] = {"_class_name": "FluxPipeline"}
+    files["transformer/config.json"] = {"guidance_embeds": False}
+    assert defaults_of(kind_of("maker/few-steps")).sampling.steps == 4
+
+
 @pytest.mark.parametrize(
     ("option", "name", "why"),
     [

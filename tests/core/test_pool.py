@@ -34,6 +34,10 @@ def refusing() -> Callable[[int], int]:
     raise InputError("There is no model. Give one.")
 
 
+def dying() -> Callable[[int], None]:
+    return os._exit
+
+
 def choosy() -> Callable[[int], int]:
     return _choosy
 
@@ -55,6 +59,11 @@ def test_every_item_is_done_once_by_workers_that_load_once(
     assert len(workers) <= (pool.count or 0)
     assert all(one.trace.seconds >= 0 and one.trace.device.startswith("CPU") for one in done)
     assert all(one.trace.resident > 10**6 for one in done if one.trace.resident)
+
+
+def test_a_worker_that_is_killed_ends_in_a_sentence() -> None:
+    with pytest.raises(InputError, match="Choose fewer with --processes"):
+        list(run_all(range(4), dying, WorkerPool(2)))
 
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)

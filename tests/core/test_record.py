@@ -20,6 +20,7 @@ def candidate(score: float = 0.0, parent: Candidate | None = None) -> Candidate:
 def test_a_score_that_cannot_be_ranked_is_refused(score: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Verdict(score)
+    assert "model's score is" in (Verdict.of_score(score).failure or "")
 
 
 def test_candidates_are_compared_by_identity() -> None:

@@ -14,9 +14,10 @@ from fakes import Toys
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.batch import read_prompts
 from reflectionflow_core.cli.options import plan
-from reflectionflow_core.flux.folders import read_json
+from reflectionflow_core.flux.folders import local_folder, read_json
 from reflectionflow_core.geneval.compositions import read_compositions
 from reflectionflow_core.geneval.folder import read_prompts as read_tasks
+from reflectionflow_core.identity import digest, weights_of
 from reflectionflow_core.record import InputError
 from reflectionflow_core.search import search
 from reflectionflow_core.settings import SearchSettings
@@ -27,8 +28,10 @@ from reflectionflow_core.texts import (
     parse_json,
     read_text,
     usable_text,
+    user_path,
 )
 from reflectionflow_core.verifiers.reward import SLOT, TOKEN, read_template
+from reflectionflow_core.vlm.named import check_vlm_name
 from reflectionflow_core.vlm.profiles import find_profile
 from train.data.prompts import read_lines
 from train.qwen.data import rows_of
@@ -166,3 +169,15 @@ def test_a_lone_surrogate_of_the_terminal_is_a_sentence(tmp_path: Path, capsys) 
     assert main(["run", "a \udce9 cup", "--out", str(tmp_path / "out")]) == 2
     assert "Check the encoding of the terminal" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_path_with_a_home_folder_is_the_same_everywhere(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "vlm").mkdir()
+    (tmp_path / "x.onnx").write_bytes(b"x")
+    check_vlm_name("~/vlm")
+    assert local_folder("~/vlm") == tmp_path / "vlm"
+    assert weights_of("onnx:~/x.onnx") == digest(tmp_path / "x.onnx")
+    assert weights_of("owner/name") == "owner/name"
+    assert user_path("~nobody-at-all/x") == Path("~nobody-at-all/x")

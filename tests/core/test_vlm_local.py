@@ -213,6 +213,7 @@ def test_sampled_answers_depend_on_seed_and_place_and_not_on_neighbours(vlm: Loc
     assert again(vlm, temperature=1.0, seed=7, batch_size=1).chat(asked) == answers
     assert again(vlm, temperature=1.0, seed=8).chat(asked) != answers
     assert again(vlm, temperature=1e-4, seed=8).chat(MIXED) == vlm.chat(MIXED)
+    assert again(vlm, temperature=1.0, seed=2**64 - 1).chat(asked[:1]) != answers[:1]
 
 
 def test_dice_draw_as_often_as_the_probabilities_say() -> None:

@@ -215,6 +215,11 @@ def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, str]) -> Non
         Profile("mine", HERE, "", headers=headers)
 
 
+def test_an_extra_that_would_replace_the_question_is_refused() -> None:
+    with pytest.raises(InputError, match='Take "messages" out of it'):
+        Profile("mine", HERE, "", extra={"messages": []})
+
+
 def test_certificates_that_are_not_there_are_named() -> None:
     with pytest.raises(InputError, match="names a ca_file that does not exist"):
         Profile("mine", HERE, "", ca_file="/nowhere/ca.pem")

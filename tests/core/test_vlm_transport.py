@@ -80,10 +80,28 @@ def test_a_socks_proxy_without_its_package_is_a_sentence(monkeypatch: pytest.Mon
         endpoint.chat([WHAT])
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("SSL_CERT_FILE", "/nowhere.pem", r"certificates that cannot be read \(SSL_CERT_FILE\)"),
+        ("HTTPS_PROXY", "http://user:secret@proxy:port", "proxy with an address that is not valid"),
+        ("HTTPS_PROXY", "ftp://proxy:80", "proxy with an address that is not valid"),
+    ],
+)
+def test_an_environment_that_no_client_can_use_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=why) as refused:
+        Endpoint(Profile("mine", "https://somewhere.invalid/v1", KEY, MODEL), FAST).chat([WHAT])
+    assert "secret" not in str(refused.value)
+
+
 def test_the_headers_of_a_profile_go_with_every_request() -> None:
     with VlmServer([says("yes")]) as server:
-        headers = {"X-Title": "pictures", "HTTP-Referer": "https://example.org"}
+        headers = {"X-Title": " pictures ", "HTTP-Referer": "https://example.org"}
         Endpoint(Profile("mine", server.url, KEY, MODEL, headers=headers), FAST).chat(numbered(2))
+    assert len(server.asked) == 2  # a blank around a value cannot be sent
     for asked in server.asked:
         assert asked.headers["x-title"] == "pictures" and asked.key == f"Bearer {KEY}"
         assert asked.headers["http-referer"] == "https://example.org"

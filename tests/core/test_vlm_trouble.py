@@ -80,6 +80,15 @@ def test_a_server_that_asks_for_patience_gets_it_up_to_a_bound() -> None:
     assert seconds_for("0.15", 0.1) < 3  # within the pauses of all tries
     assert seconds_for(formatdate(time.time() + 2, usegmt=True), 5) >= 0.9
     assert seconds_for("inf", 0.1) < 3
+    assert seconds_for("Mon, 01 Jan 99999 00:00:00 GMT", 0.1) < 3
+
+
+def test_numbers_of_an_extra_may_be_missing_or_texts() -> None:
+    for extra in ({"n": None, "top_logprobs": None}, {"n": "2"}):
+        with VlmServer([refuses(400, "n is wrong")]) as server:
+            profile = Profile("mine", server.url, KEY, MODEL, extra=extra)
+            (failure,) = Endpoint(profile, FAST).chat([WHAT])
+        assert isinstance(failure, Failure) and 'said "n is wrong"' in failure.reason
 
 
 def test_a_pause_that_no_try_reaches_ends_the_tries_and_is_named() -> None:

@@ -183,6 +183,8 @@ def test_second_looks_belong_to_their_prompts() -> None:
     vlm = ScriptedVlm(chat, choose)
     texts = VlmEvolver(vlm).evolve(PROMPT, about([candidate(number=n) for n in range(4)]))
     assert texts == ["two red cups, version 0", PROMPT, PROMPT, "two red cups, version 3"]
+    echo = ScriptedVlm(lambda _: evolved("..."), lambda _: (0.9, 0.1))
+    assert VlmEvolver(echo).evolve(PROMPT, about([candidate()])) == [PROMPT]
 
 
 def test_a_terse_prompt_is_thought_through_and_kept_in_front() -> None:
@@ -197,6 +199,7 @@ def test_a_terse_prompt_is_thought_through_and_kept_in_front() -> None:
     [
         (json.dumps({"content": "blue cups", "layout": "", "style": ""}), 0.1),
         (json.dumps({"content": "", "layout": " ", "style": ""}), 0.9),
+        (json.dumps({"content": "None.", "layout": "n/a", "style": "..."}), 0.9),
         (json.dumps({"content": "x"}), 0.9),
         (DOWN, 0.9),
     ],

@@ -29,6 +29,7 @@ from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.lora import FILE_NAME, Mode, load_corrector_lora
 from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import MINIATURE_WEIGHTS
+from reflectionflow_core.report.words import duration
 from train.corrector.beforehand import choice_of
 from train.corrector.dry_run import dry_run, write_triplets
 from train.corrector.estimate import estimate
@@ -247,6 +248,10 @@ def test_samples_that_are_seen_often_are_encoded_first(flux, tmp_path: Path, mon
     data.rename(tmp_path / "elsewhere")  # which the latents do not need
     train(few.model_copy(update={"steps": 3}), Overrides(flux=flux))
     assert all((few.out / "latents" / name).stat().st_mtime_ns == at for name, at in made.items())
+    shards(data, 7)
+    for changed in ({}, {"data": str(tmp_path / "elsewhere")}):
+        with pytest.raises(InputError, match=r"encoded 6 samples .* Give latents=null to read"):
+            train(few.model_copy(update=changed), Overrides(flux=flux))
     seen = choice_of(few, 6, 1)
     assert seen.first and "each is seen 2.0 times" in seen.reason
     assert not choice_of(few, 7, 1).first and choice_of(few, 12, 2).first
@@ -411,8 +416,17 @@ def test_an_estimate_refuses_what_does_not_fit_and_says_what_would() -> None:
     way = {"batch": 8, "accumulate": 4, "gpu": {"count": 8, "tflops": 100}}
     text = estimate(CorrectorSettings(**{**flux, **way}))
     assert "Memory a GPU, estimated: 61.7 GB" in text and "8 x H100 at 100 TFLOP/s" in text
-    with pytest.raises(InputError, match="GB a GPU, and H100 has 38 GB"):
+    with pytest.raises(InputError, match="GB a GPU, and H100 has 38 GB") as refused:
         estimate(CorrectorSettings(**{**flux, **way, "gpu": {"memory_gb": 40}}))
+    assert "or gpu.memory_gb=66." in str(refused.value)  # a name would change nothing
+
+
+def test_an_estimate_counts_the_time_of_encoding_first(tmp_path: Path) -> None:
+    data = shards(tmp_path / "data", 6)
+    way = {"data": str(data), "out": tmp_path, "batch": 8, "gpu": {"tflops": 1, "count": 2}}
+    text = estimate(CorrectorSettings(**way, steps=10))
+    operations = 1.31e6 * 4.65e6 + 4 * 512 * 9.45e9  # pixels and tokens of a sample
+    assert f"encoding by VAE and T5 {duration(6 * operations / 2 / 1e12)}," in text
 
 
 def test_the_configuration_of_the_latents_fits_that_of_the_training() -> None:

@@ -85,6 +85,8 @@ def test_rule_prompts_are_new_right_and_the_same_again() -> None:
     assert [item.number for item in items] == list(range(150))
     assert items == composed(rule, NOTHING, seed=3)[0]
     assert items != composed(rule, NOTHING, seed=4)[0]
+    twice = rule.model_copy(update={"objects": OBJECTS * 2, "colours": COLOURS * 2})
+    assert items == composed(twice, NOTHING, seed=3)[0]
     tasks = [read_task(item.metadata["task"]) for item in items]
     assert [sentence(task) for task in tasks] == [item.prompt for item in items]
     assert {task.tag for task in tasks} == set(Families.model_fields)

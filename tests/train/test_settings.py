@@ -102,6 +102,13 @@ REFUSED = [
     (DataSettings, [*SHAPES, "engine.paint.workers=2"], f"engine.paint.workers {WITHOUT}"),
     (DataSettings, "assumptions.kept=0.5", f"assumptions.kept {WITHOUT} --estimate"),
     (LatentsSettings, "out=~nobody-here/x", "out=~nobody-here/x does not fit: there is no home"),
+    (
+        DataSettings,
+        "rule.relations=[]",
+        "rule.relations=[] does not fit: List should have at",
+    ),
+    (DataSettings, "rule.counts=[]", "rule.counts=[] does not fit: List should have at"),
+    (WriterSettings, "families=[]", "families=[] does not fit: List should have at"),
     (VerifierSettings, "held_out_share=0.5", f"{WITHOUT} held_out=null and data other than"),
     (VerifierSettings, "held_out=more", f"held_out {WITHOUT} data other than miniature"),
     (VerifierSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),

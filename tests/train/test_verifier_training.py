@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import resource
+from collections import Counter
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +21,10 @@ from reflectionflow_core.verifiers.reward import load_base, load_reward
 from reflectionflow_core.verifiers.reward_folder import TRAINED
 from reflectionflow_core.verifiers.reward_forward import encode_rows
 from reflectionflow_core.verifiers.reward_template import TOKEN
+from train.journal import records
 from train.miniature.shards import write_shard
 from train.qwen import whole
-from train.qwen.guarded import checkpoints, latest, measured, train_on
+from train.qwen.guarded import Guarded, checkpoints, latest, measured, train_on
 from train.qwen.run import qwen_run
 from train.qwen.tiny import Sizes, save_tiny
 from train.triplets import Triplets
@@ -136,6 +139,17 @@ def test_a_killed_run_resumes_from_a_whole_checkpoint(moment, whole_run, tmp_pat
     train(settings)
     ours, theirs = weights(settings.out / "checkpoint-6"), weights(whole_run / "checkpoint-6")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_measurement_that_is_repeated_is_logged_once(tmp_path) -> None:
+    settings = settings_in(tmp_path)
+    trainer: Any = SimpleNamespace(remove_callback=id, add_callback=id)
+    for steps, kept in ((), []), ((1,), [0, 1]):
+        (tmp_path / "log.jsonl").write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n')
+        for step in steps:
+            (tmp_path / f"checkpoint-{step}").mkdir()
+        Guarded.guard(trainer, settings, Counter())
+        assert [record["step"] for record in records(tmp_path / "log.jsonl")] == kept
 
 
 def spoil_weights(model: Any) -> None:

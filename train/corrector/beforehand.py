@@ -13,6 +13,7 @@ from typing import Any
 
 from reflectionflow_core.archive.files import make_folder
 from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
 from train.corrector.encoded import COMMON, header, part_file
 from train.corrector.flux import structure
@@ -42,7 +43,7 @@ def choice_of(settings: CorrectorSettings, samples: int, processes: int) -> Choi
     seen = drawn / max(1, samples)
     if seen < SEEN:
         return Choice(False, f"encoded as they are drawn, since each is seen {seen:.1f} times")
-    need = samples * sample_bytes(_latents(settings), _width(settings))
+    need = samples * sample_bytes(latents_of(settings), _width(settings))
     free = shutil.disk_usage(_existing(settings.out)).free
     if need > ROOM * free:
         return Choice(
@@ -69,8 +70,10 @@ def encoded_first(settings: CorrectorSettings, flux: Flux | None = None) -> Corr
             if choice_of(settings, samples, process.num_processes).first:
                 make_folder(folder)
         first = folder.is_dir()
-    if first and not _is_whole(folder):
-        encode(_latents(settings), flux)
+    if first and _is_whole(folder):
+        _check_data(folder, settings.data)
+    elif first:
+        encode(latents_of(settings), flux)
     return settings.model_copy(update={"latents": folder if first else None})
 
 
@@ -87,7 +90,23 @@ def _is_whole(folder: Path) -> bool:
     return all(part_file(folder, part).is_file() for part in parts)
 
 
-def _latents(settings: CorrectorSettings) -> LatentsSettings:
+def _check_data(folder: Path, data: str) -> None:
+    """InputError if the data are not those that were encoded; they may be gone."""
+    made = header(folder / COMMON)
+    before, encoded = made["views"]["data"], made["samples"]
+    try:
+        count = encoded if data != before else len(Triplets(shards_in(data, fetch=False)))
+    except InputError:
+        return
+    if data != before or count != encoded:
+        raise InputError(
+            f"The run in {folder.parent} encoded {encoded:,} samples of data={before} at its first "
+            f"start and would not read others. Give latents=null to read data={data} as it is now."
+        )
+
+
+def latents_of(settings: CorrectorSettings) -> LatentsSettings:
+    """How the samples of a training are encoded first."""
     views: dict[str, Any] = {name: getattr(settings, name) for name in Views.model_fields}
     return LatentsSettings(**views, out=settings.out / FOLDER, shuffled=True, alone=True)
 

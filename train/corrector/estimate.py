@@ -14,7 +14,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from reflectionflow_core.flux.lora import read_corrector_lora, target_shapes
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
-from train.corrector.beforehand import FOLDER, choice_of
+from train.corrector.beforehand import FOLDER, choice_of, latents_of
 from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
 from train.corrector.recipe import sentence
@@ -31,6 +31,7 @@ from train.gpus import (
     forward_operations,
     smaller_batches,
 )
+from train.latents.estimate import sample_operations
 from train.shard_lists import shards_in
 from train.triplets import SUBSETS, Triplets
 
@@ -43,7 +44,7 @@ COMPARED = ("true", *WORDS)  # whose errors a validation takes
 
 def estimate(settings: CorrectorSettings) -> str:
     """The figures as text; InputError if they do not fit into the GPU."""
-    settings, samples, latents = _decided(settings)
+    settings, samples, latents, first = _decided(settings)
     config = structure(settings.model)
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**config)
@@ -64,7 +65,7 @@ def estimate(settings: CorrectorSettings) -> str:
         f"{settings.accumulate} a step, {counted(processes, 'process', 'processes')}), "
         f"{settings.steps * a_step:,} in all",
         f"Memory a GPU, estimated: {memory(settings, trained=trained) / 1e9:.1f} GB",
-        f"Time: {_time(settings, transformer)}, on {settings.gpu.assumed}",
+        f"Time: {_time(settings, transformer, first)}, on {settings.gpu.assumed}",
     ]
     if said := exchanging(*_batch_seconds(settings, transformer), settings.gpu):
         lines.append(f"Sharded: {said}")
@@ -104,26 +105,31 @@ def _assumed(config: dict) -> str:
     return " (FLUX.1-dev assumed: the model is not here)" if config is FLUX_1_DEV else ""
 
 
-def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[str]]:
-    """The settings with `latents` as a folder or None, and text on samples and encoding."""
+def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[str], int]:
+    """The settings with `latents` as a folder or None, text on samples and encoding, and how many
+    samples are encoded first.
+    """
     folder = settings.latents
     if isinstance(folder, Path) and (folder / COMMON).is_file():
         made = header(folder / COMMON)
-        return settings, f"{made['samples']:,} encoded beforehand in {folder}", []
+        return settings, f"{made['samples']:,} encoded beforehand in {folder}", [], 0
     drawn = settings.model_copy(update={"latents": None if folder == AUTO else folder})
     try:
         triplets = Triplets(shards_in(settings.data, fetch=False))
     except InputError:
-        return drawn, f"not counted, because {settings.data} is not on this machine", []
+        return drawn, f"not counted, because {settings.data} is not on this machine", [], 0
     subsets = Counter(SUBSETS[number] for number in triplets.entries.subsets)
     named = ", ".join(f"{count:,} {subset}" for subset, count in sorted(subsets.items()))
     broken = sum(triplets.skipped.values())
     samples = f"{len(triplets):,} ({named}); {broken:,} left out as broken"
     if folder != AUTO:
-        return drawn, samples, []
+        return drawn, samples, [], 0
     choice = choice_of(settings, len(triplets), settings.gpu.count)
-    first = settings.model_copy(update={"latents": settings.out / FOLDER})
-    return first if choice.first else drawn, samples, [f"Latents: {choice.reason}"]
+    said = [f"Latents: {choice.reason}"]
+    if not choice.first:
+        return drawn, samples, said, 0
+    encoded = settings.model_copy(update={"latents": settings.out / FOLDER})
+    return encoded, samples, said, len(triplets)
 
 
 def _tokens(settings: CorrectorSettings) -> tuple[int, int, int]:
@@ -154,14 +160,15 @@ def _encoding(settings: CorrectorSettings, transformer: FluxTransformer2DModel) 
     return pixels * VAE_ENCODE + settings.text_length * T5_TOKEN
 
 
-def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> str:
-    """Time of the whole run and of its parts, as text.
+def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel, first: int) -> str:
+    """Time of the whole run and of its parts, as text; `first` samples are encoded first.
 
     Frozen weights have no gradients, so a backward pass costs about as much as a forward pass plus
     a tenth for attention; gradient checkpointing adds a forward pass. Every process validates.
     """
     forward, encoding = (f(settings, transformer) for f in (_forward, _encoding))
-    batches = settings.accumulate * settings.steps  # samples per process
+    beforehand = 0.0 if _small(transformer) else first * sample_operations(latents_of(settings))
+    batches = settings.accumulate * settings.steps  # of a process
     drawn = settings.batch * batches
     computing, exchanged = _batch_seconds(settings, transformer)
     gathered = settings.gpu.speed * exchanged / 2  # operations of one forward pass
@@ -174,7 +181,7 @@ def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> s
     checked = v.samples * len(COMPARED) * (times * looking + encoding)
     parts = {
         "learning": batches * max(computing, exchanged) * settings.gpu.speed,
-        "encoding by VAE and T5": drawn * encoding,
+        "encoding by VAE and T5": drawn * encoding + beforehand / settings.gpu.count,
         "validation": times * corrected + checked,
     }
     named = ", ".join(
@@ -198,8 +205,11 @@ def _batch_seconds(
 
 def _encoded(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> bool:
     """Whether VAE and T5 are not used, or belong to a small model."""
-    small = transformer.config["joint_attention_dim"] != T5_WIDTH
-    return settings.latents is not None or small
+    return settings.latents is not None or _small(transformer)
+
+
+def _small(transformer: FluxTransformer2DModel) -> bool:
+    return transformer.config["joint_attention_dim"] != T5_WIDTH
 
 
 def _memory(

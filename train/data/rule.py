@@ -84,8 +84,10 @@ def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Count
 
 def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
     """Endless tasks: a family by its share, then one of its tasks."""
-    objects = rule.objects or list(SHAPES)
-    colours = rule.colours or list(SHAPE_COLOURS)
+    objects, colours = (
+        list(dict.fromkeys(names))
+        for names in (rule.objects or SHAPES, rule.colours or SHAPE_COLOURS)
+    )
     shares = rule.families.model_dump()
     if not any(shares.values()) or min(len(objects), len(colours)) < 2:
         raise InputError(

@@ -68,9 +68,9 @@ class Rule(Strict):
     objects: list[str] = Field(default=[], description="nouns; the miniature's shapes if empty")
     colours: list[str] = Field(default=[], description="colours that the judge can recognise")
     relations: list[Literal["left of", "right of", "above", "below"]] = Field(
-        default=["left of", "right of", "above", "below"]
+        default=["left of", "right of", "above", "below"], min_length=1
     )
-    counts: list[Annotated[int, Field(ge=2, le=10)]] = Field(default=[2, 3, 4])
+    counts: list[Annotated[int, Field(ge=2, le=10)]] = Field(default=[2, 3, 4], min_length=1)
     families: Families = Families()
     judge: str = Field(
         default="exact", description="exact, synthetic, or detector:FOLDER for real pictures"

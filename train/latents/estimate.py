@@ -19,6 +19,13 @@ def sample_bytes(settings: LatentsSettings, width: int = T5_WIDTH) -> int:
     return (tokens * 64 + texts * settings.text_length * width) * _bytes(settings)
 
 
+def sample_operations(settings: LatentsSettings) -> float:
+    """Operations to encode one sample with FLUX.1's VAE and T5."""
+    pixels = settings.target_size**2 + settings.condition_size**2
+    texts = 2 + settings.shuffled + settings.alone
+    return pixels * VAE_ENCODE + texts * settings.text_length * T5_TOKEN
+
+
 def _bytes(settings: LatentsSettings) -> int:
     """Bytes of one number."""
     return 2 if settings.dtype == "bf16" else 4
@@ -31,10 +38,8 @@ def estimate(settings: LatentsSettings) -> str:
     except InputError:
         count = 0
     gpu, texts = settings.gpu, 2 + settings.shuffled + settings.alone
-    sides = settings.target_size, settings.condition_size
-    bytes_, states = _bytes(settings), texts * settings.text_length
     sample = sample_bytes(settings)
-    seconds = (sum(s * s for s in sides) * VAE_ENCODE + states * T5_TOKEN) / gpu.speed / gpu.count
+    seconds = sample_operations(settings) / gpu.speed / gpu.count
     text = (
         f"About {sample / 1e6:.2f} MB a sample (FLUX.1: 16 pixels a token, T5 4096 wide, {texts} "
         f"texts) and {duration(seconds * 1e6)} a million samples, on {gpu.assumed}"
@@ -46,4 +51,4 @@ def estimate(settings: LatentsSettings) -> str:
         )
     else:
         text += f"; {settings.data} is not on this machine, so its samples are not counted.\n"
-    return check_fit(ENCODERS * bytes_, gpu, text, ())
+    return check_fit(ENCODERS * _bytes(settings), gpu, text, ())

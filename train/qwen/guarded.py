@@ -46,7 +46,8 @@ class Guarded(Trainer):
         last = latest(self.folder)
         step = step_of(last) if last else 0
         reports = reports_of(settings.report, self.folder, step, settings.model_dump(mode="json"))
-        self.log_file = Log(self.folder / LOG, step, reports)
+        # The first measurement is repeated if there is no checkpoint yet.
+        self.log_file = Log(self.folder / LOG, step if last else -1, reports)
         self.remove_callback(PrinterCallback)
         self.add_callback(_Resumed())
         self.add_callback(_Gradients(self))

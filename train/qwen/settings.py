@@ -68,7 +68,9 @@ class QwenSettings(Strict):
     held_out_most: PositiveInt = Field(default=1000, description="most held-out samples")
     made: PositiveInt = Field(default=512, description="number of samples for data=miniature")
     families: list[str] = Field(
-        default=["single_object", "colors"], description="prompt families for data=miniature"
+        default=["single_object", "colors"],
+        description="prompt families for data=miniature",
+        min_length=1,
     )
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

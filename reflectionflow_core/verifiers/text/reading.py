@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from PIL import Image, ImageOps
 
+from ...pictures import to_rgb
 from ...record import InputError
 
 Corners = tuple[tuple[float, float], ...]  # 4 corners (x, y) in pixels, clockwise from the top left
@@ -140,7 +141,7 @@ class _Page:
 
     @classmethod
     def of(cls, image: Image.Image) -> _Page:
-        flat = _flat(image)
+        flat = to_rgb(image)
         scale = min(1.0, LONGEST / max(flat.size))
         width, height = (max(1, round(side * scale)) for side in flat.size)
         small = flat.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else flat
@@ -160,14 +161,6 @@ class _Page:
             )
             for corner in box
         )  # pyright: ignore[reportReturnType]
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """RGB with white for transparent parts, as in most viewers."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image.convert("RGB")
-    clear = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), clear).convert("RGB")
 
 
 def _model_file(part: str) -> Path:
