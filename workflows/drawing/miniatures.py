@@ -21,7 +21,7 @@ from .parts import (
 )
 
 PAIR = "a photo of a red triangle and a green square"
-PATIENT = ("a photo of two yellow circles", 5)  # six pictures, one of them from scratch
+PATIENT = ("a photo of two yellow circles", 25)  # five pictures, one of them from scratch
 RED, BLUER = "a photo of a red circle", "a photo of a blue circle"
 PROMPT = Wire("prompt", "STRING")
 
