@@ -47,7 +47,7 @@ from .screen import quieten_libraries
 from .watching import finished, fresh_file, pool_of, pool_text, watch
 
 QUICK = {
-    "prompts": 24,
+    "prompts": 20,  # two of each family
     "budgets": (1, 2, 4),
     "grid": ((4, 1), (2, 2), (1, 4)),
     "errors": (0.0, 0.2),

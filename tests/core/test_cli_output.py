@@ -140,7 +140,7 @@ def test_a_dry_run_of_an_evaluation_searches_nothing(tmp_path, capsys):
     file = tmp_path / "table.json"
     asked = ["evaluate", "shapes", "--quick", "--out", str(file), "--dry-run"]
     assert main(asked) == 0
-    assert "searches on 24 prompts" in capsys.readouterr().out
+    assert "searches on 20 prompts" in capsys.readouterr().out
     assert not [*tmp_path.iterdir()]
 
 

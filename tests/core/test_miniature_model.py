@@ -64,7 +64,7 @@ def test_it_paints_what_is_asked_more_often_than_not(actors) -> None:
     assert right.mean() >= 0.5
 
 
-@pytest.mark.parametrize("colour", ["blue", "green"])
+@pytest.mark.parametrize("colour", ["yellow", "black"])
 def test_the_corrector_does_what_the_reflection_says(actors, colour: str) -> None:
     flawed = Image.fromarray(render((Thing("circle", "red", 24, 36, 9),)))
     told = f"recolor the red circle {colour}"

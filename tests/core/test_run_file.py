@@ -162,7 +162,7 @@ def test_the_prompt_style_reaches_the_corrector_and_is_kept(
 @pytest.mark.parametrize(
     ("record", "sampling", "condition"),
     [
-        ({"model": "miniature", "steps": 3}, (64, 64, 3, 3.5, 24), (64, "squash", "training")),
+        ({"model": "miniature", "steps": 3}, (64, 64, 3, 3.5, 40), (64, "squash", "training")),
         (
             {"model": str(FOLDER), "size": [32, 48], "guidance": 2.0, "condition_size": 64},
             (32, 48, 30, 2.0, 512),

@@ -344,15 +344,14 @@ def test_a_run_recorded_before_there_were_such_models_goes_on(tmp_path) -> None:
 class ErringEye:
     """Sees what the exact verifier sees, wrong with `error` and silent with `failing`.
 
-    Which answers these are depends on picture and question alone.
+    Which answers these are depends on picture and question alone. It knows no relations.
     """
 
     def __init__(self, prompt: str, error: float, failing: float) -> None:
         self.prompt, self.spec = prompt, parse(prompt)
         self.error, self.failing = error, failing
         self.things = list(dict.fromkeys(map(str, items_of(self.spec))))
-        relation = [self.spec.relation] if self.spec.relation else []
-        self.statements = [*self.things, *relation, "only these"]
+        self.statements = [*self.things, "only these"]
 
     def dice(self, question: Question, what: str) -> float:
         seen = b"".join(image.tobytes() for image in question.images)
@@ -385,8 +384,6 @@ class ErringEye:
     def touches(fault: Fault, statement: str) -> bool:
         if fault.wanted is None:
             return statement == "only these"
-        if fault.relation and fault.thing is not None:
-            return statement == fault.relation
         return statement == str(fault.wanted)
 
 
@@ -406,7 +403,7 @@ CHAINS = SearchSettings(
 
 
 def judged_by(vlm: ScriptedVlm) -> Actors:
-    """The miniature's painters; its T5 reads 24 tokens, so reflections are short."""
+    """The miniature's painters; its T5 reads 40 tokens, so reflections are short."""
     painters = build_actors(ActorChoice(), CHAINS)
     return replace(painters, verifier=ChecklistVerifier(vlm), writer=VlmWriter(vlm, max_words=8))
 
