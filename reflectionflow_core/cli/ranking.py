@@ -94,7 +94,11 @@ def picture_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of your pictures.")
     named = (*ENDINGS, *UNREAD)
-    found = (file for file in folder.iterdir() if file.suffix.lower() in named)
+    found = (
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in named and not file.name.startswith(".")  # ._a.png of macOS
+    )
     # A link that leads nowhere is named, too.
     files = sorted(f for f in found if f.is_file() or (f.is_symlink() and not f.exists()))
     if not files:

@@ -277,3 +277,9 @@ def test_real_photographs_and_posters_are_ranked_by_detector_and_ocr(
         'cat.png: 0.500, not passed: add the text "OPEN" on the sign',
         'cup.png: 0.000, not passed: missing a cat; add the text "OPEN" on the sign',
     ]
+
+
+def test_what_macos_puts_beside_a_picture_is_none(tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert ranking.picture_files(tmp_path) == [tmp_path / "a.png"]

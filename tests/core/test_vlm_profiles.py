@@ -207,6 +207,13 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, objec
         find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
 
 
+def test_a_number_is_told_what_it_may_be(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'"samples" .* is not a whole number'):
+        find_profile("mine", written(tmp_path, base_url=HERE, samples=2.5), {})
+    with pytest.raises(InputError, match="more than 0 and at most 1,000,000,000"):
+        find_profile("mine", written(tmp_path, base_url=HERE, seconds=1e12), {})
+
+
 @pytest.mark.parametrize(
     "headers", [{"X Title": "a"}, {"X-Title": "a\r\nHost: b"}, {"Host": "b"}, {"X-Title": "ü"}]
 )
