@@ -292,7 +292,7 @@ def model_painter(
     Raises InputError for models that do not fit together, and for settings without effect.
     """
     model, clip, vae = models
-    check_models(model, clip, vae, family)
+    check_models(model, vae, family)
     family = replace(family, pixels=family.pixels or vae.spacial_compression_decode())
     check_size(size, family)
     check_settings(model, asked, family)
