@@ -187,7 +187,7 @@ class ReflectionRound(io.ComfyNode):
         node_id = shown_at(cls.hidden)
         actors = SearchActors(**handles)
         key = round_key(history, actors, cls.hidden.unique_id, cls.hidden.dynprompt)
-        state = painted_round(history, actors, key, RoundProgress(node_id, history))
+        state = painted_round(history, actors, key, RoundProgress(cls.hidden, history))
         if state.next_round == index:  # stop rule or budget ended the search
             return io.NodeOutput(state)
         notice = notice_of_errors(state)
