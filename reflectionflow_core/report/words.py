@@ -308,7 +308,8 @@ def history_text(history: History) -> str:
     """
     lines = []
     for (index, position), candidate in history.placed:
-        asked = f"{candidate.reflection} → " if candidate.reflection else ""
+        reflection = " ".join(candidate.reflection.split())  # a person may write several lines
+        asked = f"{reflection} → " if reflection else ""
         best = "★ " if candidate is history.best and candidate.verdict.judged else ""
         name = candidate_name(index, position).capitalize()
         action = notable_action(candidate)
