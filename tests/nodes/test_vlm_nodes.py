@@ -241,6 +241,8 @@ def test_a_writer_and_an_evolver_that_fail_are_a_line_on_the_node_and_in_the_log
     for who in ("The writer failed", "The evolver failed"):
         assert who in said and who in comfy.log[before:]
     assert "not today" in said and SECRET not in said + comfy.log[before:]
+    shown = "".join("".join(each.get("text", ())) for each in run.shown_at("loop"))
+    assert "The writer failed" in shown  # beside the round's pictures, when all is over
 
 
 def scored_by(profile_name: str) -> Graph:
