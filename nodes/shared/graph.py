@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy_api.internal import _ComfyNodeInternal, first_real_override
-from comfy_api.latest._io import build_nested_inputs
 from comfy_execution.graph import nodes as comfyui
 from comfy_execution.graph_utils import is_link
-from execution import get_input_data
 
 from .schema import PREFIX
 
@@ -87,6 +85,10 @@ def _changed(node: Mapping[str, Any], node_id: str) -> Any:
 
 def _known_inputs(found: type, node: Mapping[str, Any], node_id: str) -> dict[str, Any]:
     """The inputs as ComfyUI gives them to a fingerprint: None for a wire, a choice's in a dict."""
+    # Neither is public: a ComfyUI without them must still load the pack.
+    from comfy_api.latest._io import build_nested_inputs
+    from execution import get_input_data
+
     known, _, of_choices = get_input_data(node["inputs"], found, node_id)
     listed = getattr(found, "INPUT_IS_LIST", False)
     given = {name: values if listed else values[0] for name, values in known.items()}
