@@ -300,7 +300,7 @@ def test_a_picture_that_nobody_could_judge_is_not_said_to_be_right(
         name = profile("dark", server.url)
         judged = comfy.run(fixing(name, verifier=link("judge")))
         looked = comfy.succeed(fixing(name, vlm=link("vlm")))
-    assert judged.error.startswith("0 of 1 pictures could be judged: The endpoint dark answered")
+    assert judged.error.startswith("0 of 1 picture could be judged: The endpoint dark answered")
     failed = "The writer failed; the verdict's words are used: The endpoint dark answered 404"
     assert looked.text("fix").startswith(f"Nothing was changed.\n{failed}")
     assert looked.text("evolve").startswith(f"{PROMPT}\nThe evolver failed; ")
