@@ -206,7 +206,7 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
     if settings.accept != DEFAULTS.accept:
         yield f"accepts {settings.accept}"
     if settings.draft_prompt and settings.strategy != "interleaved":
-        yield "thought first"
+        yield "with a draft prompt"  # thought out, or given by hand
 
 
 def _limits(budget: Budget) -> Iterator[str]:

@@ -243,8 +243,8 @@ def test_words_of_cost_and_settings():
         ({"parents": "best"}, "reflection · 2 chains · 3 rounds · best parents · seed 0"),
         (
             {"axes": ("reflection",), "draft_prompt": "x", "recheck": True},
-            "reflection · 2 chains · 3 rounds · without noise and prompt · recheck · thought first "
-            "· seed 0",
+            "reflection · 2 chains · 3 rounds · without noise and prompt · recheck · "
+            "with a draft prompt · seed 0",
         ),
         (
             {"strategy": "noise", "noise_search": "zero_order"},
