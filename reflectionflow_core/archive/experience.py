@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..record import InputError
 from . import HISTORY, RUN
-from .lines import Entry, parse
+from .lines import parse
 from .run_file import Run, load_run
 from .timing import TIMING, read_timing
 
@@ -46,7 +45,9 @@ def experience(folder: Path, run: Run) -> Experience:
             known = load_run(other)
             if (known.actors, known.identity) != (dict(run.actors), dict(run.identity)):
                 continue
-            finished = [entry for entry in _entries(other.with_name(HISTORY)) if entry.finished]
+            lines = other.with_name(HISTORY).read_bytes().split(b"\n")[:-1]
+            entries = (parse(line, known.settings.mask) for line in lines)
+            finished = [entry for entry in entries if entry.finished]
             timing, _, _ = read_timing(other.with_name(TIMING))
         except (InputError, OSError, ValueError):
             continue
@@ -63,8 +64,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # it is gone by now
         return 0.0
-
-
-def _entries(path: Path) -> Iterator[Entry]:
-    *lines, _ = path.read_bytes().split(b"\n")
-    yield from map(parse, lines)
