@@ -53,7 +53,7 @@ def loading(model: str) -> Iterator[None]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     with Progress(*columns, console=console, transient=True) as bar:
         bar.add_task(text, total=None)
         yield
@@ -80,7 +80,7 @@ class Screen:
 
         self.total, self.budget = total, budget
         self._began, self._before = monotonic(), len(history)
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, emoji=False)
         self._draws = self.console.is_terminal and not self.console.is_dumb_terminal
         self.bars = Progress(
             TextColumn("{task.description:<22}", markup=False),

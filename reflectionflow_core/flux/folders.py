@@ -22,7 +22,7 @@ def local_folder(source: str | Path) -> Path | None:
     """The folder named by `source`, existing or not; None for a hub ID, owner/name."""
     folder = user_path(source)
     owner, _, name = str(source).partition("/")
-    is_path = owner in (".", "..", "~") or ":" in owner  # a drive of Windows
+    is_path = owner in (".", "..") or owner.startswith("~") or ":" in owner  # a Windows drive
     may_be_id = owner and name and "/" not in name and not is_path
     return None if may_be_id and not folder.exists() else folder
 

@@ -299,6 +299,17 @@ def test_a_run_that_failed_before_its_first_picture_can_be_asked_anew(tmp_path, 
     assert run(PROMPT, "--out", tmp_path, *SMALL) == 0
 
 
+def test_a_run_that_is_not_resumed_takes_no_option_of_one_that_ended_before_its_first_picture(
+    tmp_path,
+):
+    failing = Toys(generator=ToyGenerator(script={0: RuntimeError("out of memory")}))
+    arguments = ["run", PROMPT, "--out", str(tmp_path), "--width", "4", "--depth", "0"]
+    with pytest.raises(RuntimeError):
+        main(arguments, build_actors=lambda *_: failing.actors())
+    assert run(PROMPT, "--out", tmp_path, "--depth", 0) == 0
+    assert len(history(tmp_path).splitlines()) == 2  # the default width
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do all")
 def test_an_unwritable_folder_is_told(tmp_path, capsys):
     tmp_path.chmod(0o500)
