@@ -8,7 +8,7 @@ from pathlib import Path
 from ..record import InputError
 from . import HISTORY, RUN
 from .lines import parse
-from .run_file import Run, load_run
+from .run_file import Run, load_run, plain
 from .timing import TIMING, read_timing
 
 MOST_RUNS = 100  # newest runs that are read
@@ -39,11 +39,12 @@ def experience(folder: Path, run: Run) -> Experience:
     Unreadable runs are skipped.
     """
     pictures, passed, seconds = 0, 0, 0.0
+    wanted = plain(run.actors), dict(run.identity)
     newest = sorted(folder.glob(f"*/{RUN}"), key=_changed, reverse=True)
     for other in newest[:MOST_RUNS]:
         try:
             known = load_run(other)
-            if (known.actors, known.identity) != (dict(run.actors), dict(run.identity)):
+            if (known.actors, known.identity) != wanted:
                 continue
             lines = other.with_name(HISTORY).read_bytes().split(b"\n")[:-1]
             entries = (parse(line, known.settings.mask) for line in lines)

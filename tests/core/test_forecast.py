@@ -89,7 +89,7 @@ def test_runs_with_a_mask_count_as_earlier_runs_too(tmp_path):
 
 
 def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_path, monkeypatch):
-    run = Run(PROMPT, SETTINGS, {"model": "toy"}, {"model": "1234"})
+    run = Run(PROMPT, SETTINGS, {"model": "toy", "size": (8, 8)}, {"model": "1234"})
     actors = Toys(verifier=ToyVerifier(pass_at=0.0)).actors()
     for name, each in (("a", run), ("b", run), ("c", replace(run, identity={"model": "5"}))):
         with open_archive(tmp_path / name) as archive:
