@@ -159,8 +159,8 @@ def spent_text(history: History, budget: Budget) -> str:
         "vlm_calls": (cost.vlm_calls, "VLM calls"),
         "seconds": (round(cost.total_seconds), "seconds"),
     }
-    limits = [(getattr(budget, name), *used) for name, used in spent.items()]
-    return ", ".join(f"{n} of {most:g} {what}" for most, n, what in limits if most is not None)
+    known = [(*used, getattr(budget, name)) for name, used in spent.items()]
+    return ", ".join(f"{n:,} of {most:,.10g} {what}" for n, what, most in known if most is not None)
 
 
 def best_so_far(history: History) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from ..evidence import place_in_words
 from ..record import (
@@ -92,8 +93,14 @@ def _price_text(
     known = seconds_each is not None
     parts.append(duration(cost.images * seconds_each) if known else "an unknown time")
     if cost.vlm_calls and price_each is not None:
-        parts.append(f"a price of {cost.vlm_calls * price_each:.2g} ({price_each:.2g} a call)")
+        price = _two_digits(cost.vlm_calls * price_each)
+        parts.append(f"a price of {price} ({_two_digits(price_each)} a call)")
     return ", ".join(parts)
+
+
+def _two_digits(value: float) -> str:
+    """The value rounded to two digits, without an exponent: 1,200 or 0.00003."""
+    return f"{Decimal(f'{value:.2g}'):,f}"
 
 
 def ended_text(history: History, settings: SearchSettings | None) -> str:

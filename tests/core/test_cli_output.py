@@ -19,10 +19,11 @@ from reflectionflow_core.cli.completion import completion
 from reflectionflow_core.cli.naming import command_text
 from reflectionflow_core.cli.parser import SHELLS, make_parser
 from reflectionflow_core.cli.run import UNJUDGED
-from reflectionflow_core.cli.screen import Screen
+from reflectionflow_core.cli.screen import Screen, spent_text
 from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT
-from reflectionflow_core.record import Verdict
+from reflectionflow_core.record import Cost, History, Verdict
+from reflectionflow_core.settings import Budget
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--width", "1", "--depth", "1")
@@ -409,6 +410,12 @@ def test_an_output_of_few_characters_gets_the_others_as_escapes(searched, monkey
 def test_colons_in_a_message_stay(capsys):
     Screen(1).say("a clock that says :cat: at 7:30:15")
     assert capsys.readouterr().err == "a clock that says :cat: at 7:30:15\n"
+
+
+def test_what_is_spent_of_a_large_budget_is_not_rounded():
+    spent = History().charged(Cost(steps=2400))
+    budget = Budget(steps=1_234_567, seconds=90.0)
+    assert spent_text(spent, budget) == "2,400 of 1,234,567 steps, 0 of 90 seconds"
 
 
 def test_a_command_is_quoted_for_its_shell(monkeypatch):

@@ -73,7 +73,8 @@ def test_the_average_follows_from_how_often_a_picture_passes():
         "At most 3 pictures, 12 steps, 7 VLM calls without repeats, 6.0 s; on average 2 pict"
     )
     assert "unknown time" in forecast_text(found)
-    assert "a price of 0.7 (0.1 a call)" in forecast_text(found, price_each=0.1)
+    for each, price in ((0.1, "0.7 (0.1"), (300.0, "2,100 (300"), (1e-5, "0.00007 (0.00001")):
+        assert f"a price of {price} a call)" in forecast_text(found, price_each=each)
     assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
 
 
