@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageChops, ImageFilter
 
 from .places import Region
@@ -87,8 +86,12 @@ def _drawn(text: str, size: tuple[int, int]) -> np.ndarray:
 
 def _highest_near(values: np.ndarray, reach: int) -> np.ndarray:
     """The highest value within `reach` pixels of each, in rows and columns."""
-    for axis in (0, 1):
-        edges = [(reach, reach) if each == axis else (0, 0) for each in (0, 1)]
-        windows = sliding_window_view(np.pad(values, edges), 2 * reach + 1, axis)
-        values = windows.max(axis=-1)
+    for _ in range(2):
+        values = np.pad(values, ((reach, reach), (0, 0)))
+        width = 1  # how many rows each maximum is of by now
+        while width <= 2 * reach:
+            step = min(width, 2 * reach + 1 - width)
+            values = np.maximum(values[:-step], values[step:])
+            width += step
+        values = values.T
     return values
