@@ -233,7 +233,7 @@ BAD_INPUT = {
     "below a file": ([PROMPT, "--out", "file/new"], "Cannot write file/new: Not a directory"),
     "long name": ([PROMPT, "--out", "x" * 300], "File name too long"),
     "another run": ([PROMPT, "--out", "old"], "already holds a run"),
-    "file resumed": ([PROMPT, "--out", "file", "--resume"], "Choose a folder, not a file"),
+    "file resumed": ([PROMPT, "--out", "file", "--resume"], "is a file. Choose a folder."),
     "other prompt": (["a cat", "--out", "old", "--resume"], "prompt 'a red cube', now 'a cat'"),
     "other seed": (["--out", "old", "--resume", "--seed", "9"], "seed 0, now 9"),
     "less depth": (["--out", "old", "--resume", "--depth", "1"], "it can only be raised"),

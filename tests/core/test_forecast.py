@@ -85,8 +85,8 @@ def test_runs_with_a_mask_count_as_earlier_runs_too(tmp_path):
         archive.begin(run)
         for history in search(PROMPT, settings, Toys().actors()):
             archive.append(history.charged(Cost(seconds={"draft": 1.0})))
-    assert history.rounds[1][0].region is not None
-    assert experience(tmp_path, run).pictures == len(history)
+        assert archive.history.rounds[1][0].region is not None
+        assert experience(tmp_path, run).pictures == len(archive.history)
 
 
 def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_path, monkeypatch):
