@@ -256,8 +256,15 @@ def server(comfy: ComfyServer) -> ComfyServer:
 def called(
     command: list[str], given: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    env, streams = os.environ | environment, {"capture_output": True, "text": True}
-    return subprocess.run(command, input=given, env=env, timeout=120, check=False, **streams)
+    return subprocess.run(
+        command,
+        input=given,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")

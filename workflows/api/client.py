@@ -7,6 +7,7 @@ python client.py first_look.json --prompt "a photo of a blue square" --out pictu
 # ruff: noqa: T201
 
 import argparse
+import io
 import json
 import sys
 import uuid
@@ -115,5 +116,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("pictures"))
     parser.add_argument("--server", default="127.0.0.1:8188")
     given = parser.parse_args()
-    sys.stdout.reconfigure(errors="replace")  # a pipe on Windows knows few letters
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a pipe on Windows knows few letters
     save(given.server, run(given.server, read_graph(given.graph, given.prompt)), given.out)
