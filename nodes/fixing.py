@@ -37,6 +37,7 @@ from .shared.sockets import (
     VerifierSocket,
     WriterSocket,
 )
+from .steps import judged_text
 
 NO_MASK = "No mask was drawn, so the whole picture could change."
 NO_WORDS = (
@@ -145,8 +146,9 @@ class FixPicture(io.ComfyNode):
         mask = place_of(None if undrawn else mask, boxes, image)
         if mask is not None:
             mask = mask_for(mask, image)
+        said = words
         if not words.strip():
-            words = found_wrong(flux, picture, prompt, progress=progress, **critics)
+            words, said = found_wrong(flux, picture, prompt, progress=progress, **critics)
         fixed = image
         if words:
             shape = corrector.size if isinstance(corrector, OfOneSize) else picture.size
@@ -159,7 +161,6 @@ class FixPicture(io.ComfyNode):
             if mask is not None:
                 fixed = within_mask(image, fixed, mask, feather)
         pair = [picture, *to_pictures([fixed])]
-        said = words or "Nothing is wrong, so nothing was changed."
         if words and undrawn and mask is None:
             said = f"{said}\n{NO_MASK}"
         text = said if seed == chosen else f"{said}\nThe seed is {chosen}."
@@ -226,11 +227,11 @@ def found_wrong(
     progress: NodeProgress,
     writer: ActorHandle | None = None,
     verifier: ActorHandle | None = None,
-) -> str:
-    """The writer's instruction for the picture; "" if it is right.
+) -> tuple[str, str]:
+    """The writer's instruction for the picture, "" if there is none, and what the node says of it.
 
     Raises InputError without a writer, and for one that can only repeat a judge's words and has no
-    judge.
+    judge; UnjudgedError if that judge fails.
     """
     if writer is None:
         raise InputError(NO_WORDS)
@@ -243,5 +244,19 @@ def found_wrong(
     verdict = Verdict.unjudged("Nobody has looked at it.")
     if verifier is not None:
         (verdict,) = complete(verifier.actor.verify(prompt, [picture], progress), 1, "verify")
+    if not writer.vlms:
+        judged_text([picture], [verdict])  # raises
     request = Request(0, parent=Candidate(picture, prompt, 0, verdict))
-    return complete(writer.actor.reflect(prompt, [request], progress), 1, "reflect")[0]
+    (words,) = complete(writer.actor.reflect(prompt, [request], progress), 1, "reflect")
+    found = said_of(words, verdict, bool(writer.vlms), bool(progress.failures))
+    return words, "\n".join([found, *progress.failures])
+
+
+def said_of(words: str, verdict: Verdict, looks: bool, failed: bool) -> str:
+    """What the node says of the writer's instruction, or of why there is none; the writer `looks`
+    at the picture itself, or repeats the verdict."""
+    if words:
+        return words
+    if verdict.passed or (looks and not failed):
+        return "Nothing is wrong, so nothing was changed."
+    return f"{'' if failed else 'The judge names no fault. '}Nothing was changed."

@@ -181,7 +181,7 @@ class VerifierScore(io.ComfyNode):
         chosen = list(ranked if best else range(len(pictures)))[: single(keep, "keep") or None]
         failed = judged_text(pictures, verdicts)
         lines = [f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked]
-        text = "\n".join([*lines, *([failed] if failed else [])])
+        text = "\n".join([*lines, *filter(None, [failed]), *progress.failures])
         say(cls.hidden.unique_id, text)
         return io.NodeOutput(
             [to_intermediate_device(batch) for batch in to_batches([pictures[i] for i in chosen])],
@@ -238,7 +238,7 @@ class ReflectionWriterNode(io.ComfyNode):
         requests = as_requests(images, prompt, verdicts)
         ask = partial(single(writer, "writer").actor.reflect, progress=progress)
         prompts = [request.required_parent.prompt for request in requests]
-        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "reflect"))
+        return shown_texts(progress, ask_by_prompt(ask, prompts, requests, "reflect"))
 
 
 class PromptEvolverNode(io.ComfyNode):
@@ -287,7 +287,7 @@ class PromptEvolverNode(io.ComfyNode):
         requests = as_requests(images, prompt, verdicts, reflections)
         ask = partial(single(evolver, "evolver").actor.evolve, progress=progress)
         prompts = [request.required_parent.prompt for request in requests]
-        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "evolve"))
+        return shown_texts(progress, ask_by_prompt(ask, prompts, requests, "evolve"))
 
 
 class CorrectorSampler(io.ComfyNode):
@@ -390,10 +390,10 @@ def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:
     return unjudged_text(history)
 
 
-def shown_texts(node_id: str, texts: list[str]) -> io.NodeOutput:
-    """Texts as a list, shown on the node too."""
-    shown = "\n".join(text or "(nothing to change)" for text in texts)
-    say(node_id, shown)
+def shown_texts(progress: NodeProgress, texts: list[str]) -> io.NodeOutput:
+    """Texts as a list, shown on the node too, with what failed."""
+    shown = "\n".join([*(text or "(nothing to change)" for text in texts), *progress.failures])
+    say(progress.node_id, shown)
     return io.NodeOutput(texts, ui=ui.PreviewText(shown))
 
 

@@ -19,6 +19,7 @@ from .texts import reason_of, user_path
 from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
 
+LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # where somebody looked into a folder
 SAMPLE = 1 << 20  # bytes that are read: enough to tell weights apart
 
 
@@ -100,7 +101,7 @@ def digest(path: Path) -> str:
     whole = hashlib.sha256()
     try:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
+            if file.is_file() and file.name not in LEFT_BY_SYSTEMS:
                 name = file.relative_to(path).as_posix() if file != path else ""
                 whole.update(f"{name} {file.stat().st_size}\n".encode("utf-8", "surrogateescape"))
                 with file.open("rb") as stream:

@@ -18,6 +18,7 @@ from .record import InputError
 BYTE_ORDER_MARK = "\ufeff"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HALVES = re.compile("[\ud800-\udfff]")
+_INVALID_NAME = 123  # Windows' code for characters that no file name may have
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and the end of a line
 
 
@@ -98,14 +99,15 @@ def user_path(path: str | Path) -> Path:
 def why_no_path(text: str) -> str:
     """Why a text cannot be a path, for example because it is too long; "" if it can.
 
-    It does not matter whether the path exists.
+    It does not matter whether the path exists. Names that are no path may have characters that
+    Windows refuses, such as 2*exact+text, so they are no reason.
     """
     try:
         Path(text).stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
-        return reason_of(error)
+        return "" if getattr(error, "winerror", None) == _INVALID_NAME else reason_of(error)
     return ""
 
 

@@ -64,7 +64,8 @@ def run_program(
         sys.stderr.write("Stopped. Start it again with the same settings to resume it.\n")
         sys.exit(STOPPED)
     if os.environ.get("RANK", "0") == "0":  # printed by one process only
-        sys.stdout.write(text)
+        encoding = sys.stdout.encoding or "utf-8"  # a pipe on Windows lacks most characters
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _parser(name: str, about: str, kind: type[Typed]) -> ArgumentParser:

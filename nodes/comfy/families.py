@@ -21,10 +21,10 @@ FLUX2_SCHEDULE = "flux2"  # among schedulers: ComfyUI's Flux2Scheduler, which kn
 VARIANTS = ("recognise", "base", "distilled")
 FEW_STEPS = re.compile(
     r"turbo|lightning|schnell|distill|hyper[-_ ]?(sd|flux)|(?<![a-z])(lcm|dmd2?)(?![a-z])"
-    r"|(?<!\d)\d{1,2}[-_ ]?steps?"
+    r"|(?<!\d)\d{1,2}[-_ ]?steps?(?![s\d])"  # "epoch10_steps500" is how long a LoRA was trained
 )
 NOT_DISTILLED = re.compile(r"de-?distill|undistill|libreflux")
-STEPS = re.compile(r"(?<!\d)(\d{1,2})[-_ ]?steps?")
+STEPS = re.compile(r"(?<!\d)(\d{1,2})[-_ ]?steps?(?![s\d])")
 BASE = re.compile(r"(?<![a-z])(raw|base)(?![a-z])")
 WEIGHT_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 

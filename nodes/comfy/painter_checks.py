@@ -10,14 +10,8 @@ from .families import AS_TEMPLATE, Family
 from .painter_settings import TemplateOverrides
 
 
-def check_models(model: Any, clip: Any, vae: Any, family: Family) -> None:
-    """Raises InputError for a missing CLIP or VAE, and for one of another family."""
-    if clip is None or vae is None:
-        missing = "CLIP" if clip is None else "VAE"
-        raise InputError(
-            f"The {missing} is empty: the file that was loaded has none. Load "
-            f"{family.clip if clip is None else family.vae} with a loader of its own."
-        )
+def check_models(model: Any, vae: Any, family: Family) -> None:
+    """Raises InputError for a FLUX.1 with our corrector, and for a VAE of another family."""
     if corrector_of(model) is not None:
         raise InputError(
             "This MODEL carries a FLUX.1 corrector, which this node does not use. Connect it to "

@@ -123,6 +123,11 @@ class ModelPainter:
                 f"{self.family.name} has no guidance. Leave it at 0 in FLUX Sampling, and set cfg "
                 "where the painter is made."
             )
+        if changes.get("condition_size") or changes.get("condition_fit", "squash") != "squash":
+            raise InputError(
+                "condition_size and condition_fit are for FLUX.1's corrector, and this MODEL is "
+                f"{self.family.name}. Leave them at 0 and squash in FLUX Sampling."
+            )
         if "steps" in known and self.settings.sigmas is not None:
             raise InputError("The steps come from the SIGMAS. Leave them at 0 in FLUX Sampling.")
         settings = replace(self.settings, **known)
@@ -292,7 +297,7 @@ def model_painter(
     Raises InputError for models that do not fit together, and for settings without effect.
     """
     model, clip, vae = models
-    check_models(model, clip, vae, family)
+    check_models(model, vae, family)
     family = replace(family, pixels=family.pixels or vae.spacial_compression_decode())
     check_size(size, family)
     check_settings(model, asked, family)

@@ -10,6 +10,7 @@ from typing import Any
 
 from comfy_api.internal import _ComfyNodeInternal, first_real_override
 from comfy_execution.graph import nodes as comfyui
+from comfy_execution.graph_utils import is_link
 
 from .schema import PREFIX
 
@@ -52,43 +53,46 @@ def _digest(dynprompt: Any, node_id: str, known: dict[str, str]) -> str:
             for name, value in inputs.items()
             if (kind, name) not in WITHOUT_EFFECT
         }
-        described = [kind, values, _changed(kind, node)]
+        described = [kind, values, _changed(node, node_id)]
         text = json.dumps(described, sort_keys=True, default=repr)
         known[node_id] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     return known[node_id]
 
 
-def is_link(value: Any) -> bool:
-    """Whether an input is a wire: a node's id and the number of its output."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-    )
-
-
-def _changed(kind: str, node: Mapping[str, Any]) -> Any:
+def _changed(node: Mapping[str, Any], node_id: str) -> Any:
     """A node's fingerprint of files and the like that its inputs only name.
 
     ComfyUI asks for its cache; without a cache, the node is asked here, with the inputs that are
     known before it runs.
     """
-    ask = None if kind in OWN_ROUNDS else _fingerprint_of(comfyui.NODE_CLASS_MAPPINGS[kind])
+    kind = node["class_type"]
+    found = comfyui.NODE_CLASS_MAPPINGS[kind]
+    ask = None if kind in OWN_ROUNDS else _fingerprint_of(found)
     if ask is None:
         return None
     if "is_changed" in node:
         answer = node["is_changed"]
     else:
-        given = {name: value for name, value in node["inputs"].items() if not is_link(value)}
         try:
-            answer = ask(**given)
+            answer = ask(**_known_inputs(found, node, node_id))
         except Exception as error:  # whatever a stranger's node raises
             raise AlwaysNewError(kind) from error
     answers = answer if isinstance(answer, list) else [answer]
     if any(isinstance(one, float) and math.isnan(one) for one in answers):
         raise AlwaysNewError(kind)
     return answers
+
+
+def _known_inputs(found: type, node: Mapping[str, Any], node_id: str) -> dict[str, Any]:
+    """The inputs as ComfyUI gives them to a fingerprint: None for a wire, a choice's in a dict."""
+    # Neither is public: a ComfyUI without them must still load the pack.
+    from comfy_api.latest._io import build_nested_inputs
+    from execution import get_input_data
+
+    known, _, of_choices = get_input_data(node["inputs"], found, node_id)
+    listed = getattr(found, "INPUT_IS_LIST", False)
+    given = {name: values if listed else values[0] for name, values in known.items()}
+    return build_nested_inputs(given, of_choices)
 
 
 def _fingerprint_of(found: type) -> Callable[..., Any] | None:

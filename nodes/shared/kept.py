@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from comfy_execution.graph_utils import is_link
+
 from ...reflectionflow_core.record import History
 from ...reflectionflow_core.settings import Budget
-from .graph import ancestry, is_link
+from .graph import ancestry
 from .sockets import SearchActors, SearchState, bytes_of
 
 MOST_BYTES = 2**30  # of pictures; the searches unused for longest are forgotten first

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from server import PromptServer
 
 from ...reflectionflow_core.phases import doing
+from ...reflectionflow_core.vlm.failures import tells_failures
 
 MOST_SHOWN = 1024  # pixels a side of a round's pictures together
 PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview at its own size
@@ -31,6 +32,7 @@ class NodeProgress:
         self.title = title
         self.status = ""
         self._phase = ""
+        self.failures: list[str] = []  # for a node that shows its result in place of them
 
     def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
         if phase != self._phase:
@@ -60,6 +62,8 @@ class NodeProgress:
     def say(self, text: str) -> None:
         """On the node until the next phase begins, and in ComfyUI's log."""
         logging.warning("%s", text)
+        if tells_failures(text):
+            self.failures.append(text)
         say(self.node_id, text)
 
     def check(self) -> None:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import Any
 
 from ...reflectionflow_core.record import History
 from ...reflectionflow_core.report import counted, verdict_text
+from .graph import shown_at
 from .progress import NodeProgress, say
+from .schema import PREFIX
 from .sockets import SearchState
 
 PLANNED: dict[str, int] = {}  # the depth that was last asked of a loop, by its node on the screen
 
 
+def planned_depth(hidden: Any) -> int | None:
+    """The rounds that the loop around the running node was asked for; None without a loop."""
+    outer = shown_at(hidden)
+    looping = hidden.dynprompt.get_node(outer)["class_type"] == f"{PREFIX}ReflectionLoop"
+    return PLANNED.get(outer) if looping else None
+
+
 class RoundProgress(NodeProgress):
     """The line "Round 2 of 3: judging … 5 of 8 pictures · best 0.83 · about 4 min left"."""
 
-    def __init__(self, node_id: str, begun: SearchState) -> None:
-        self.depth = PLANNED.get(node_id)
+    def __init__(self, hidden: Any, begun: SearchState) -> None:
+        self.depth = planned_depth(hidden)
         known = f" of {self.depth}" if self.depth is not None else ""
         index = begun.next_round
-        super().__init__(node_id, f"round {index}{known}:" if index else "drafts:")
+        super().__init__(shown_at(hidden), f"round {index}{known}:" if index else "drafts:")
         self._began, self._before = monotonic(), len(begun.history)
         if begun.history.rounds:
             self.reached(begun)
@@ -27,8 +37,8 @@ class RoundProgress(NodeProgress):
     def reached(self, state: SearchState) -> None:
         """After every picture."""
         history, planned = state.history, self._planned(state)
-        pictures = counted(len(history), "picture")
-        parts = [f"{len(history)} of {planned} pictures" if planned else pictures]
+        pictures = counted(planned, "picture")
+        parts = [pictures if self.depth is None else f"{len(history)} of {pictures}"]
         if history.best.score is not None:
             parts.append(f"best {history.best.score:.3g}")
         painted = len(history) - self._before
@@ -55,9 +65,13 @@ class RoundProgress(NodeProgress):
         self.show(kept)
 
     def _planned(self, state: SearchState) -> int:
+        """How many pictures will be painted, as far as is known."""
+        painted = len(state.history)
         if self.depth is None:
-            return 0
-        return state.settings.draft_count + self.depth * state.settings.width
+            return painted
+        planned = state.settings_until(self.depth).scheduled_pictures
+        # A strategy may paint more than the schedule of the paper.
+        return max(painted, min(planned, state.settings.budget.images or planned))
 
 
 class BatchProgress(NodeProgress):
@@ -75,6 +89,7 @@ class BatchProgress(NodeProgress):
 
     def reached(self, spent: int, painted: int) -> None:
         """`spent` pictures so far, of which `painted` were not there before."""
+        self.planned = max(self.planned, spent)  # as in a search
         self.status = f" {spent} of {counted(self.planned, 'picture')}"
         if painted > 0 and self.planned > spent:
             seconds = (monotonic() - self._began) / painted * (self.planned - spent)

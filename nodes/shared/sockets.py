@@ -222,5 +222,9 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     HistorySocket.io_type: lambda value: isinstance(value, SearchState),
     io.Mask.io_type: lambda value: isinstance(value, Tensor),
     io.Model.io_type: lambda value: hasattr(value, "model_options"),
+    io.Clip.io_type: lambda value: hasattr(value, "tokenize"),
     io.Vae.io_type: lambda value: hasattr(value, "decode"),
+    io.Conditioning.io_type: lambda value: isinstance(value, list),
+    io.Sampler.io_type: lambda value: hasattr(value, "sample"),
+    io.Sigmas.io_type: lambda value: isinstance(value, Tensor),
 }

@@ -20,6 +20,11 @@ from ...reflectionflow_core.texts import usable_text
 from .sockets import KINDS
 
 ADVICE = "Check the node that is wired to it."
+# ComfyUI's loaders give None for what a file does not have.
+FROM_FILES = {
+    kind: f"If the file that was loaded has no {kind}, load one with Load {kind}."
+    for kind in (io.Clip.io_type, io.Vae.io_type)
+}
 
 
 def checks_its_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
@@ -82,7 +87,8 @@ def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:
     if value is None:
         if known.optional or getattr(known, "lazy", False):
             return None
-        raise InputError(f"Nothing arrives at {known.id!r}. {ADVICE}")
+        advice = FROM_FILES.get(known.io_type, ADVICE)
+        raise InputError(f"Nothing arrives at {known.id!r}. {advice}")
     if isinstance(known, io.Int.Input | io.Float.Input):
         return usable_number(known, value)
     is_of_its_kind = KINDS.get(known.io_type)

@@ -39,7 +39,15 @@ from .metadata import encoded, png
 from .run_file import Run, differences, load_run
 from .timing import TIMING, read_timing
 
-__all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
+__all__ = [
+    "Archive",
+    "Recording",
+    "Run",
+    "check_unused",
+    "differences",
+    "open_archive",
+    "read_recording",
+]
 
 RUN, HISTORY = "run.json", "history.jsonl"
 FEEDBACK = "feedback.jsonl"
@@ -126,7 +134,7 @@ class Archive:
         if not len(kept):  # without a picture they would be remains of lost ones
             for name in WRITTEN_LATER:
                 files.remove(self.folder / name)
-        if kept.feedback != history.feedback:
+        elif kept.feedback != history.feedback:
             lines = b"".join(map(feedback_line, kept.feedback))
             files.replace_file(self.folder / FEEDBACK, lines)
         lines = (self.folder / HISTORY).read_bytes().splitlines(keepends=True)
@@ -196,14 +204,14 @@ def open_archive(
     damaged, or already has a run that is not resumed.
     """
     if not resume:
-        _check_free(folder)
+        check_unused(folder)
     with files.reading(folder):
         existed = folder.exists()
     files.make_folder(folder)
     try:
         with files.locked(folder):
             if not resume:
-                _check_free(folder)  # again: another process may have begun before we had the lock
+                check_unused(folder)  # again: another process may have begun before we had the lock
             yield Archive(folder, _recovered(folder, known), metadata)
     finally:
         if not existed:
@@ -224,8 +232,9 @@ def _read(folder: Path, known: History) -> Recording:
             raise InputError(f"{folder} holds pictures but no {RUN}. {RESTORE}")
         return Recording()
     run = load_run(path)
+    written = _written(folder)  # before the lines, since a search may be painting now
     entries, size, notices = _read_entries(folder / HISTORY, run.settings.mask)
-    _check_complete(folder, len(entries))
+    _check_complete(folder, len(entries), *written)
     timing, ended, untimed = read_timing(folder / TIMING)
     history = _history(folder, entries, known)
     answers, lost = _read_feedback(folder / FEEDBACK, len(history))
@@ -238,19 +247,24 @@ def _read(folder: Path, known: History) -> Recording:
     return Recording(run, history, costs, size, (*notices, *lost, *untimed))
 
 
-def _check_complete(folder: Path, count: int) -> None:
+def _written(folder: Path) -> tuple[int, bool]:
+    """How many pictures there are, and whether there is a file that is written after a picture."""
+    pictures = len(list((folder / IMAGES).glob(PICTURES)))
+    return pictures, any((folder / name).exists() for name in WRITTEN_LATER)
+
+
+def _check_complete(folder: Path, count: int, pictures: int, later: bool) -> None:
     """Raises InputError if the history has lost candidates: their pictures would be overwritten.
 
     A crash leaves at most one picture without its line.
     """
-    pictures = len(list((folder / IMAGES).glob(PICTURES)))
-    later = not count and any((folder / name).exists() for name in WRITTEN_LATER)
-    if later or pictures > count + 1:
+    if (later and not count) or pictures > count + 1:
         known = f"{HISTORY} has {count} of them" if (folder / HISTORY).exists() else f"no {HISTORY}"
         raise InputError(f"{folder} holds {pictures} pictures and {known}. {RESTORE}")
 
 
-def _check_free(folder: Path) -> None:
+def check_unused(folder: Path) -> None:
+    """Raises InputError for a folder that holds a run with pictures, or files of one."""
     with files.reading(folder):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file. Choose a folder for the pictures.")

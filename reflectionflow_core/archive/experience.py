@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..record import InputError
 from . import HISTORY, RUN
-from .lines import Entry, parse
-from .run_file import Run, load_run
+from .lines import parse
+from .run_file import Run, load_run, plain
 from .timing import TIMING, read_timing
 
 MOST_RUNS = 100  # newest runs that are read
@@ -40,13 +39,16 @@ def experience(folder: Path, run: Run) -> Experience:
     Unreadable runs are skipped.
     """
     pictures, passed, seconds = 0, 0, 0.0
+    wanted = plain(run.actors), dict(run.identity)
     newest = sorted(folder.glob(f"*/{RUN}"), key=_changed, reverse=True)
     for other in newest[:MOST_RUNS]:
         try:
             known = load_run(other)
-            if (known.actors, known.identity) != (dict(run.actors), dict(run.identity)):
+            if (known.actors, known.identity) != wanted:
                 continue
-            finished = [entry for entry in _entries(other.with_name(HISTORY)) if entry.finished]
+            lines = other.with_name(HISTORY).read_bytes().split(b"\n")[:-1]
+            entries = (parse(line, known.settings.mask) for line in lines)
+            finished = [entry for entry in entries if entry.finished]
             timing, _, _ = read_timing(other.with_name(TIMING))
         except (InputError, OSError, ValueError):
             continue
@@ -63,8 +65,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # it is gone by now
         return 0.0
-
-
-def _entries(path: Path) -> Iterator[Entry]:
-    *lines, _ = path.read_bytes().split(b"\n")
-    yield from map(parse, lines)

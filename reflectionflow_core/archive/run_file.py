@@ -61,7 +61,7 @@ class Run:
     ask: bool = False
 
     def dump(self) -> bytes:
-        record = {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
+        record = {"format": FORMAT, **{f.name: plain(getattr(self, f.name)) for f in fields(self)}}
         return json.dumps(record, indent=2).encode() + b"\n"
 
 
@@ -131,7 +131,7 @@ def differences(recorded: Run, asked: Run) -> list[str]:
 
 
 def _differing_actors(recorded: Run, asked: Run) -> list[str]:
-    before, now = _plain(recorded.actors), _plain(asked.actors)
+    before, now = plain(recorded.actors), plain(asked.actors)
     found = [
         _difference(name, before.get(name), now.get(name))
         for name in {**before, **now}
@@ -154,10 +154,10 @@ def _differing_actors(recorded: Run, asked: Run) -> list[str]:
 def _difference(name: str, before: Any, now: Any) -> str:
     if name == "mask":  # a picture as text tells nobody anything
         return "another mask" if before and now else f"{'a' if before else 'no'} mask"
-    return f"{name.replace('_', ' ')} {_plain(before)!r}, now {_plain(now)!r}"
+    return f"{name.replace('_', ' ')} {plain(before)!r}, now {plain(now)!r}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` as it is read back from JSON."""
     return json.loads(json.dumps(value, default=_as_dict))
 

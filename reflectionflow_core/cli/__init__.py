@@ -7,7 +7,6 @@ imported when it runs, so that help is fast.
 from __future__ import annotations
 
 import errno
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..record import InputError
 from ..settings import SearchSettings
 from ..texts import printable
 from .interrupt import PausedError, sigint_raises
+from .naming import command_text
 from .outcome import CommandOutcome, kept_apart, open_page
 from .output import output_explained
 from .parser import make_parser
@@ -103,7 +103,9 @@ def _wants_json(given: Given) -> bool:
 
 
 def _end(outcome: CommandOutcome, command: str, as_json: bool) -> int:
-    sys.stdout.write(outcome.shown(command, as_json))
+    shown, encoding = outcome.shown(command, as_json), sys.stdout.encoding or "utf-8"
+    # As stderr does it: a pipe on Windows lacks most characters.
+    sys.stdout.write(shown.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
     if outcome.error:
         sys.stderr.write(f"{printable(outcome.error)}\n")
@@ -149,7 +151,7 @@ def _command(
     if command == "review":
         return _review(given, build_actors or _from_registry)
     if command == "evaluate":
-        return _evaluate(given, shlex.join(["reflectionflow", *argv]))
+        return _evaluate(given, command_text(["reflectionflow", *argv]))
     return SIMPLE[command](given)
 
 

@@ -16,7 +16,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..report.words import candidate_name, verdict_text
 from ..search import Pause
-from ..texts import usable_text
+from ..texts import usable_text, user_path
 from .screen import Screen
 
 HELP = """\
@@ -117,8 +117,16 @@ def place_of(box: str | None, mask: str | None) -> Place | None:
             raise InputError("A box is four fractions of the picture, such as 0.1 0.2 0.5 0.6.")
         left, top, right, bottom = edges
         return Place(((left, top, right, bottom),))
-    # A terminal puts a name in quotes where a file is dragged into it.
-    return Place(mask=_mask_in(Path(mask.strip("'\"")).expanduser())) if mask else None
+    return Place(mask=_mask_in(_typed_path(mask))) if mask else None
+
+
+def _typed_path(text: str) -> Path:
+    """The file of a name as terminals write it where a file is dragged into them: in quotes, or
+    with a backslash before each space."""
+    bare = text.strip("'\"")
+    if bare == text and sys.platform != "win32":
+        bare = re.sub(r"\\(.)", r"\1", text)
+    return user_path(bare)
 
 
 def _mask_in(path: Path) -> bytes:

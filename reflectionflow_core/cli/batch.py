@@ -8,7 +8,6 @@ shared. All results are in the folders, so an interrupted batch continues from t
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -59,6 +58,7 @@ from .run import (
     check_resumable,
     check_same,
     folder_of,
+    how_to_continue,
     say,
 )
 from .screen import Screen, best_so_far, quieten_libraries, short_score
@@ -135,7 +135,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, recorded)
-        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
+        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked, given)
         author = author_of(asked, choice)
         with limit_calls(asked.settings.budget):
             for run in runs_of(asked):
@@ -283,18 +283,14 @@ def _search(
                 done += 1
                 screen.advance(done, f"prompt {index + 1}", _newest(history))
         except KeyboardInterrupt:
-            status, error = INTERRUPTED, f"Stopped.\n{_how_to_resume(folder)}"
+            status, error = INTERRUPTED, f"Stopped.\n{how_to_continue(folder)}"
         except UnjudgedError as unjudged:
-            status, error = UNJUDGED, f"reflectionflow: {unjudged}\n{_how_to_resume(folder)}"
+            status, error = UNJUDGED, f"reflectionflow: {unjudged}\n{how_to_continue(folder)}"
         except Exception:
-            say(_how_to_resume(folder))
+            say(how_to_continue(folder))
             raise
     shared = "" if error or budget == Budget() else SHARED
     return replace(_report(folder, asked, shared), status=status, error=error)
-
-
-def _how_to_resume(folder: Path) -> str:
-    return f"Continue with: reflectionflow run --out {shlex.quote(str(folder))} --resume"
 
 
 def _newest(history: History) -> str:
@@ -304,6 +300,8 @@ def _newest(history: History) -> str:
 
 def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: Screen) -> Folder:
     recording = read_recording(path)
+    for notice in recording.notices:
+        screen.say(f"{path.name}: {notice}")
     run = with_recorded_text(run, recording.run, author)
     if recording.run:
         check_same(path, recording.run, run)
@@ -313,9 +311,10 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
 
 
 def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcome:
-    """Writes the overview, and the reports of the runs that have new pictures.
+    """Writes the overview and the reports of all runs; at the end of a batch only of those that
+    have new pictures.
 
-    What `ended` the runs that would continue is recorded with them; None is unknown.
+    What `ended` the runs that would continue is recorded with them then; None is not the end.
     """
     rows, records = [], []
     for name, run in named_runs(batch).items():
@@ -326,7 +325,8 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
         rows.append(row_of(run.prompt, name, history))
         if len(history):
             records.append(as_record(folder / name, known, history))
-        if len(history) and (history is not recording.history or _grew(folder / name)):
+        changed = ended is None or history is not recording.history or _grew(folder / name)
+        if len(history) and changed:
             write_reports(folder / name, known, history)
     about = settings_text(batch.settings, str(batch.actors.get("model", "")))
     page = overview_page(rows, about)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..archive import Recording, read_recording
+from ..archive import Recording, check_unused, read_recording
 from ..archive.experience import experience
 from ..archive.run_file import Run
 from ..choice import ActorChoice
@@ -128,12 +128,10 @@ def dry_run(given: Mapping[str, Any]) -> CommandOutcome:
 
 def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
     folder = folder_of(given)
+    if not given.get("resume"):
+        check_unused(folder)
     recording = read_recording(folder) if folder.is_dir() else Recording()
     begun, history = recording.run, recording.history
-    if begun and not given.get("resume"):
-        raise InputError(
-            f"{folder} already holds a run. Add --resume to continue it, or choose another folder."
-        )
     choice, asked = asked_for(given, recorded_request(given, recording))
     check_heard(choice, given.get("quiet", False), asked.ask)
     if begun and len(history):
@@ -186,7 +184,7 @@ def _knowing_errors(
 ) -> tuple[Run, Actors]:
     """The run and its actors with the judge's known errors, without asking the judge."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
-    return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked)
+    return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked, given)
 
 
 def _who(asked: Run, choice: ActorChoice) -> dict[str, str]:

@@ -28,6 +28,7 @@ STRATEGIES_HERE = frozenset(STRATEGIES)  # one of a plugin may use any setting
 KNOWN = BUILT_IN.union(WRITERS, EVOLVERS, INSPECTORS, PLANNERS, THINKERS)
 LOADING = ("objects", "clip-score", "reward")  # verifiers with a model of their own
 TEXTS_OF_THEIR_OWN = ("staged", "interleaved")
+ONE_DRAFT = ("adaptive", "scouts")  # strategies that paint one first picture by default
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,10 @@ EFFECTS: dict[str, OptionNeeds] = {
     "axes": ROUNDS,
     "width": OptionNeeds(
         "chains",
-        lambda now: bool(now.axes) or now.settings.drafts is None,
+        lambda now: (
+            bool(now.axes)
+            or (now.settings.drafts is None and now.settings.strategy not in ONE_DRAFT)
+        ),
         "Give a --depth above 0, or no --drafts",
     ),
     "noise_search": OptionNeeds(
@@ -289,6 +293,10 @@ def check_effects(now: Situation) -> None:
             raise InputError(
                 f"{flag} has no effect without {needs.what}. {needs.advice}, or remove {flag}."
             )
+    if "correct" in now.given and now.settings.mask is not None:
+        raise InputError(
+            "With a mask, --correct has no effect. Remove --correct, or choose no --mask."
+        )
     _check_axes(now)
     _check_judges(now)
     _check_stop(now)

@@ -255,7 +255,7 @@ class Asking(Lines):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns = (TextColumn("questions"), BarColumn(), MofNCompleteColumn())
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, emoji=False)
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("questions", total=total)
 

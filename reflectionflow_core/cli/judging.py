@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,12 +120,15 @@ def with_errors_of(asked: Run, begun: Run | None) -> Run:
     return replace(asked, judge={**others, **before})
 
 
-def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
-    """The actors with the verifier's known errors; InputError for settings without effect."""
+def knowing_errors(
+    actors: Actors, choice: ActorChoice, asked: Run, given: Collection[str]
+) -> Actors:
+    """The actors with the verifier's known errors; InputError for settings without effect, also for
+    `given` ones with their default value."""
     errors = errors_of_verifier(asked.judge, choice)
     if unused := unused_errors(asked.judge, several=errors is None):
         _say(unused)
-    check_trust(asked.settings, errors)
+    check_trust(asked.settings, errors, given)
     return replace(actors, errors=errors)
 
 

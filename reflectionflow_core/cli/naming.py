@@ -1,8 +1,12 @@
-"""What the command line calls a field of the settings, a value of a choice, a list of names."""
+"""What the command line calls a field of the settings, a value of a choice, a list of names, a
+command."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import Field, fields
 from typing import Any
 
@@ -20,6 +24,11 @@ def name_of(setting: Field[Any]) -> str:
 def flag_of(name: str) -> str:
     """The option of a name that was given."""
     return FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def command_text(words: Sequence[str]) -> str:
+    """A command as it is typed in the shell of this system."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def in_words(names: Collection[str]) -> str:

@@ -33,7 +33,7 @@ class CommandOutcome:
     def shown(self, command: str, as_json: bool) -> str:
         """What goes to stdout."""
         if not as_json:
-            return printable(self.text).encode("utf-8", "replace").decode()
+            return printable(self.text)
         record = {
             "schema": SCHEMA,
             "command": command,

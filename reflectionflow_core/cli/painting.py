@@ -66,7 +66,7 @@ def paint_pictures(
     check_effects(Situation(settings, choice, given))
     dry = bool(given.get("dry_run"))
     errors = errors_of_verifier(_judge_of(choice, settings, given, pool, ask=not dry), choice)
-    check_trust(settings, errors)
+    check_trust(settings, errors, given)
     if dry:
         actors = replace(unloaded(choice, settings), errors=errors)
         cost = forecast_text(forecast(settings, actors))

@@ -31,7 +31,7 @@ from .judging import judge_of
 from .me import check_heard
 from .options import make_record
 from .outcome import CommandOutcome
-from .run import UNJUDGED
+from .run import UNJUDGED, folder_of
 from .screen import Screen
 
 ENDINGS = (
@@ -50,6 +50,8 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
     prompt = given["prompt"]
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what the pictures should show.")
+    if not given["folder"].strip():
+        raise InputError("The name of the folder is empty. Give the folder of your pictures.")
     record = make_record(given, RECORDED)
     load_plugins(record.get("plugins", ()))
     choice = choice_of(record)
@@ -77,7 +79,7 @@ def _check_out(given: Mapping[str, Any]) -> None:
     """Raises InputError if the sheet would replace another file."""
     if "out" not in given:
         return
-    out = Path(given["out"])
+    out = folder_of(given)
     if (out / RUN).exists():
         raise InputError(f"{out} holds a run with a sheet of its own. Choose another folder.")
     if out.resolve() == Path(given["folder"]).resolve():
@@ -94,7 +96,11 @@ def picture_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of your pictures.")
     named = (*ENDINGS, *UNREAD)
-    found = (file for file in folder.iterdir() if file.suffix.lower() in named)
+    found = (
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in named and not file.name.startswith(".")  # ._a.png of macOS
+    )
     # A link that leads nowhere is named, too.
     files = sorted(f for f in found if f.is_file() or (f.is_symlink() and not f.exists()))
     if not files:

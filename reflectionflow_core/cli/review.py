@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import sys
 import threading
 from hmac import compare_digest
 from http import HTTPStatus
@@ -176,6 +177,11 @@ class _Server(ThreadingHTTPServer):
         port = self.server_address[1]
         self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self.cookie = f"reflectionflow-{port}"  # browsers keep cookies by host, not by port
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Shows an error, unless the browser went away, as on a reload."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def spend(self, token: str) -> bool:
         """Whether this is the token, and it was not used before."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
@@ -40,7 +39,7 @@ from .asking import StoppedByPersonError, Terminal
 from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
 from .me import check_heard
-from .naming import flag_of, name_of
+from .naming import command_text, flag_of, name_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .outcome import CommandOutcome, open_address
 from .preparing import prepared
@@ -69,7 +68,7 @@ def run(
             check_budget(given, archive.folder, archive.history.cost)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
-        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
+        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked, given)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         with limit_calls(asked.settings.budget, asked.calls):
             check_understood(asked.prompt, asked.settings, actors)
@@ -102,9 +101,13 @@ def run_with_page(
 
 
 def folder_of(given: Mapping[str, Any]) -> Path:
+    """The folder of --out; raises InputError for an empty name and for a file."""
+    folder = Path(given["out"])
     if not given["out"].strip():
         raise InputError("The name of the folder is empty. Give one after --out.")
-    return Path(given["out"])
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file. Choose a folder.")
+    return folder
 
 
 def check_budget(given: Mapping[str, Any], folder: Path, spent: Cost) -> None:
@@ -219,9 +222,9 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
 
 
 def recorded_request(given: Mapping[str, Any], archive: Archive | Recording) -> Run | None:
-    """The recorded request; before the first picture its prompt may change, and then the texts
-    written for it are dropped."""
-    recorded = archive.run
+    """The recorded request of a run that is resumed; before the first picture its prompt may
+    change, and then the texts written for it are dropped."""
+    recorded = archive.run if given.get("resume") else None
     if not recorded or len(archive.history) or given.get("prompt") in (None, recorded.prompt):
         return recorded
     return replace(recorded, settings=replace(recorded.settings, stages=(), draft_prompt=None))
@@ -276,11 +279,13 @@ def _say_how_to_resume(archive: Archive) -> None:
 
 
 def _how_to_resume(archive: Archive) -> str:
-    folder = shlex.quote(str(archive.folder))
-    return (
-        f"{counted(len(archive.history), 'finished picture')} kept. "
-        f"Continue with: reflectionflow run --out {folder} --resume"
-    )
+    kept = f"{counted(len(archive.history), 'finished picture')} kept."
+    return f"{kept} {how_to_continue(archive.folder)}"
+
+
+def how_to_continue(folder: Path) -> str:
+    command = command_text(["reflectionflow", "run", "--out", str(folder), "--resume"])
+    return f"Continue with: {command}"
 
 
 def say(text: str) -> None:

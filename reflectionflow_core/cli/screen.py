@@ -53,7 +53,7 @@ def loading(model: str) -> Iterator[None]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     with Progress(*columns, console=console, transient=True) as bar:
         bar.add_task(text, total=None)
         yield
@@ -80,7 +80,7 @@ class Screen:
 
         self.total, self.budget = total, budget
         self._began, self._before = monotonic(), len(history)
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, emoji=False)
         self._draws = self.console.is_terminal and not self.console.is_dumb_terminal
         self.bars = Progress(
             TextColumn("{task.description:<22}", markup=False),
@@ -159,8 +159,8 @@ def spent_text(history: History, budget: Budget) -> str:
         "vlm_calls": (cost.vlm_calls, "VLM calls"),
         "seconds": (round(cost.total_seconds), "seconds"),
     }
-    limits = [(getattr(budget, name), *used) for name, used in spent.items()]
-    return ", ".join(f"{n} of {most:g} {what}" for most, n, what in limits if most is not None)
+    known = [(*used, getattr(budget, name)) for name, used in spent.items()]
+    return ", ".join(f"{n:,} of {most:,.10g} {what}" for n, what, most in known if most is not None)
 
 
 def best_so_far(history: History) -> str:

@@ -235,7 +235,8 @@ def files_beside(path: Path) -> list[Path]:
 
 
 def _names_file(path: Path) -> Path | None:
-    own, others = path.with_suffix(".names"), sorted(path.parent.glob("*.names"))
+    own, beside = path.with_suffix(".names"), path.parent.glob("*.names")
+    others = [file for file in beside if not file.name.startswith(".")]
     return own if own.is_file() else others[0] if len(others) == 1 else None
 
 

@@ -49,8 +49,8 @@ def device_in_use() -> str:
     if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.get_device_name()
     # An available Apple GPU is used only if it is asked for.
-    on_mps = torch is not None and torch.backends.mps.is_available()
-    if on_mps and torch.mps.current_allocated_memory():
+    mps = torch.mps if torch is not None and torch.backends.mps.is_available() else None
+    if mps is not None and mps.current_allocated_memory():
         return "Apple GPU (mps)"
     return f"CPU ({platform.machine()})"
 

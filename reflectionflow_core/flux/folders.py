@@ -22,13 +22,14 @@ def local_folder(source: str | Path) -> Path | None:
     """The folder named by `source`, existing or not; None for a hub ID, owner/name."""
     folder = user_path(source)
     owner, _, name = str(source).partition("/")
-    may_be_id = owner and name and "/" not in name and owner not in (".", "..", "~")
+    is_path = owner in (".", "..") or owner.startswith("~") or ":" in owner  # a Windows drive
+    may_be_id = owner and name and "/" not in name and not is_path
     return None if may_be_id and not folder.exists() else folder
 
 
 def weight_files(part: Path) -> Iterator[Path]:
     """The weight files that a folder should have, in one variant."""
-    indices = sorted(part.glob("*.safetensors.index.json"))
+    indices = _files(part, "*.safetensors.index.json")
     if indices:
         shards = read_json(indices[0]).get("weight_map")
         names = list(shards.values()) if isinstance(shards, dict) else []
@@ -36,9 +37,14 @@ def weight_files(part: Path) -> Iterator[Path]:
             raise InputError(f"{indices[0]} names no weight files. Download it again.")
         yield from (part / name for name in sorted(set(names)))
     else:
-        found = sorted(part.glob("*.safetensors"))
+        found = _files(part, "*.safetensors")
         plain = [file for file in found if not any(f".{v}" in file.name for v in VARIANTS)]
         yield from plain or found or [part / "*.safetensors"]
+
+
+def _files(part: Path, pattern: str) -> list[Path]:
+    """The files in order, without hidden ones: macOS puts a ._NAME beside each on some drives."""
+    return sorted(file for file in part.glob(pattern) if not file.name.startswith("."))
 
 
 def lora_files(lora: Path) -> list[Path]:

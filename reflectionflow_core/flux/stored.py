@@ -24,11 +24,12 @@ class Stored:
 
     def restored(self, data: Tensor, device: torch.device) -> Tensor:
         """A converted copy of the stored `data` on `device`."""
-        data = data.to(device, non_blocking=True, copy=True)
-        if self.scale is None:
-            return data.to(self.dtype)
-        by_row = self.scale.to(device).float().reshape(-1, *[1] * (data.dim() - 1))
-        return (data.float() * by_row).to(self.dtype)
+        # MPS has no 8-bit floats: they are converted in host memory.
+        where = torch.device("cpu") if device.type == "mps" else device
+        data = data.to(where, non_blocking=True, copy=True)
+        if self.scale is not None:
+            data = data.float() * self.scale.to(where).float().reshape(-1, *[1] * (data.dim() - 1))
+        return data.to(self.dtype).to(device)
 
 
 def keep_as_stored(parameter: nn.Parameter, stored: Stored) -> None:

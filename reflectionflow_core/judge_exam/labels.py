@@ -116,7 +116,8 @@ def read_labelled(folder: Path) -> LabelledPictures:
     """
     if not folder.is_dir():
         raise no_folder(folder, "Give one with pictures after --images.")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
+    pictured = (file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
+    files = sorted(f for f in pictured if f.is_file() and not f.name.startswith("."))
     if not files:
         raise InputError(f"{folder} holds no pictures. Give a folder with PNG or JPEG files.")
     pictures = {

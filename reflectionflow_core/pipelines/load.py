@@ -109,7 +109,7 @@ def load_pipeline(kind: Kind, dtype: torch.dtype) -> Any:
     for module in modules_of(pipeline).values():
         module.eval().requires_grad_(False)
     vae = getattr(pipeline, "vae", None)  # some models paint pixels
-    if hasattr(vae, "enable_slicing"):
+    if vae is not None and hasattr(vae, "enable_slicing"):
         vae.enable_slicing()  # one picture at a time, so that memory stays flat
     return pipeline
 

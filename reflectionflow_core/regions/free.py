@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, product
+from itertools import combinations
 
 from ..evidence import DIGITS, Box
 
@@ -40,15 +40,23 @@ def _bounds(fault: str, anchors: Sequence[Box]) -> Box:
 
 
 def _rectangles(taken: Sequence[Box], bounds: Box) -> Iterator[Box]:
-    """Every rectangle between edges of boxes, within bounds, that no box reaches into."""
-    xs, ys = (_edges(taken, bounds, axis) for axis in (0, 1))
-    for (left, right), (top, bottom) in product(combinations(xs, 2), combinations(ys, 2)):
-        if not any(b[0] < right and left < b[2] and b[1] < bottom and top < b[3] for b in taken):
-            yield left, top, right, bottom
+    """The highest rectangles between left and right edges of boxes, within bounds, that no box
+    reaches into."""
+    _, top, _, bottom = bounds
+    downwards = sorted(taken, key=lambda box: box[1])
+    for left, right in combinations(_columns(taken, bounds), 2):
+        low = top  # down to where this column is taken
+        for box in downwards:
+            if box[0] < right and left < box[2]:
+                if low < min(box[1], bottom):
+                    yield left, low, right, min(box[1], bottom)
+                low = max(low, box[3])
+        if low < bottom:
+            yield left, low, right, bottom
 
 
-def _edges(taken: Sequence[Box], bounds: Box, axis: int) -> list[float]:
-    """Where a rectangle may begin or end along an axis, in order."""
-    low, high = bounds[axis], bounds[axis + 2]
-    edges = (edge for box in taken for edge in (box[axis], box[axis + 2]))
+def _columns(taken: Sequence[Box], bounds: Box) -> list[float]:
+    """Where a rectangle may begin or end from left to right, in order."""
+    low, high = bounds[0], bounds[2]
+    edges = (edge for box in taken for edge in (box[0], box[2]))
     return sorted({low, high, *(min(max(edge, low), high) for edge in edges)})

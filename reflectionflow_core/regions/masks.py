@@ -75,11 +75,23 @@ def _rise(low: float, high: float, length: int, margin: int) -> np.ndarray:
 def _drawn(text: str, size: tuple[int, int]) -> np.ndarray:
     # Nearest, so that nothing outside of what was drawn gets a share of it.
     mask = mask_picture(text).resize(size, Image.Resampling.NEAREST)
-    total = inner = np.asarray(mask, np.float32) / 255
-    strongest = float(total.max())
-    for _ in range(round(max(size) * FEATHER)):
+    drawn = total = np.asarray(mask, np.float32) / 255
+    reach = round(max(size) * FEATHER)
+    for _ in range(reach):
         mask = mask.filter(ImageFilter.MinFilter(3))
-        inner = np.asarray(mask, np.float32) / 255
-        total = total + inner
-    # A region thinner than the edge still changes in full at its middle.
-    return total * (strongest / max(float(total.max()), 1e-6))
+        total = total + np.asarray(mask, np.float32) / 255
+    # A stroke thinner than the edge still changes in full at its middle, also beside a wide one.
+    return total * (_highest_near(drawn, reach) / np.maximum(_highest_near(total, reach), 1e-6))
+
+
+def _highest_near(values: np.ndarray, reach: int) -> np.ndarray:
+    """The highest value within `reach` pixels of each, in rows and columns."""
+    for _ in range(2):
+        values = np.pad(values, ((reach, reach), (0, 0)))
+        width = 1  # how many rows each maximum is of by now
+        while width <= 2 * reach:
+            step = min(width, 2 * reach + 1 - width)
+            values = np.maximum(values[:-step], values[step:])
+            width += step
+        values = values.T
+    return values

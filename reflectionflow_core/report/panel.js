@@ -411,7 +411,11 @@ export class Panel {
   remember() {
     const cards = this.cards.map((card) => [card.data.number, card.vetoed, card.words.value, card.boxes]);
     const kept = { id: this.data.id, picked: this.picked, prompt: this.prompt.value, cards };
-    sessionStorage.setItem("reflectionflow.pause", JSON.stringify(kept));
+    try {
+      sessionStorage.setItem("reflectionflow.pause", JSON.stringify(kept));
+    } catch {
+      // The page has filled its storage: a reload then begins anew.
+    }
   }
 
   recall() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from ..evidence import place_in_words
 from ..record import (
@@ -92,8 +93,14 @@ def _price_text(
     known = seconds_each is not None
     parts.append(duration(cost.images * seconds_each) if known else "an unknown time")
     if cost.vlm_calls and price_each is not None:
-        parts.append(f"a price of {cost.vlm_calls * price_each:.2g} ({price_each:.2g} a call)")
+        price = _two_digits(cost.vlm_calls * price_each)
+        parts.append(f"a price of {price} ({_two_digits(price_each)} a call)")
     return ", ".join(parts)
+
+
+def _two_digits(value: float) -> str:
+    """The value rounded to two digits, without an exponent: 1,200 or 0.00003."""
+    return f"{Decimal(f'{value:.2g}'):,f}"
 
 
 def ended_text(history: History, settings: SearchSettings | None) -> str:
@@ -206,7 +213,7 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
     if settings.accept != DEFAULTS.accept:
         yield f"accepts {settings.accept}"
     if settings.draft_prompt and settings.strategy != "interleaved":
-        yield "thought first"
+        yield "with a draft prompt"  # thought out, or given by hand
 
 
 def _limits(budget: Budget) -> Iterator[str]:
@@ -308,7 +315,8 @@ def history_text(history: History) -> str:
     """
     lines = []
     for (index, position), candidate in history.placed:
-        asked = f"{candidate.reflection} → " if candidate.reflection else ""
+        reflection = " ".join(candidate.reflection.split())  # a person may write several lines
+        asked = f"{reflection} → " if reflection else ""
         best = "★ " if candidate is history.best and candidate.verdict.judged else ""
         name = candidate_name(index, position).capitalize()
         action = notable_action(candidate)

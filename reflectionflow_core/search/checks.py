@@ -126,12 +126,16 @@ def check_correcting(settings: SearchSettings, axes: Collection[str]) -> None:
         )
 
 
-def check_trust(settings: SearchSettings, errors: JudgeErrors | None) -> None:
+def check_trust(
+    settings: SearchSettings, errors: JudgeErrors | None, given: Collection[str] = ()
+) -> None:
     """Raises InputError for settings without effect, given the judge's known errors or None; called
-    separately, since only the caller knows where the errors come from."""
+    separately, since only the caller knows where the errors come from. Those that are `given` by
+    name have their default value on purpose.
+    """
     for f in fields(SearchSettings):
-        chosen = f.name in ("trust", "looks") and getattr(settings, f.name) != f.default
-        if chosen and errors is None:
+        chosen = f.name in given or getattr(settings, f.name) != f.default
+        if f.name in ("trust", "looks") and chosen and errors is None:
             raise InputError(
                 f"The setting {f.name} has no effect, since the error rates of this judge are not "
                 "known. Measure them with reflectionflow judge, or leave it out."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ Answer = TypeVar("Answer")
 Client = TypeVar("Client")
 Item = TypeVar("Item")
 MOST_REASONS = 3  # reasons that are quoted
+_SAID = re.compile(r"[^;:.]+ failed(?: at \d+ of \d+)?; ")
 
 
 class UnfitError(Exception):
@@ -49,6 +51,11 @@ def say_failures(answers: Sequence[object], progress: Progress, who: str, then: 
         reasons = " ".join(list(dict.fromkeys(failed))[:MOST_REASONS])
         share = f" at {len(failed)} of {len(answers)}" if len(answers) > 1 else ""
         progress.say(f"{who} failed{share}; {then}: {reasons}")
+
+
+def tells_failures(line: str) -> bool:
+    """Whether a line is from `say_failures`, and not about a wait that is over by now."""
+    return _SAID.match(line) is not None
 
 
 def check_lasting(answer: object, what: str) -> None:

@@ -90,7 +90,8 @@ class Profile:
             if not least <= value <= MOST:
                 more = "more than 0" if part == "seconds" else f"at least {least:g}"
                 raise InputError(
-                    f'The profile {self.name!r} has a wrong number as "{part}". Give it {more}.'
+                    f'The profile {self.name!r} has a wrong number as "{part}". Give it {more} '
+                    f"and at most {MOST:,}."
                 )
         if not all(map(_is_header, self.headers.items())):
             raise InputError(
@@ -267,8 +268,9 @@ def _number(name: str, part: str, text: str) -> float | int:
             return value
         return int(text) if text.isdecimal() or value != int(value) else int(value)
     except (ValueError, OverflowError):
+        whole = "whole " if part in WHOLE else ""
         raise InputError(
-            f'"{part}" of profile {name!r} is not a number. Write it as in '
+            f'"{part}" of profile {name!r} is not a {whole}number. Write it as in '
             '{"seconds": 300, "concurrency": 2}.'
         ) from None
 

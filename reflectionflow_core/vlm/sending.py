@@ -13,12 +13,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..allowance import give_back_calls, take_calls
 from ..record import InputError
+from ..texts import user_path
 from .bodies import UnreadableBodyError, read_body
 from .parallel import say_from_within
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
@@ -244,7 +244,7 @@ def _trusted(profile: Profile) -> ssl.SSLContext | bool:
         return True
     context = ssl.create_default_context()
     try:
-        context.load_verify_locations(Path(profile.ca_file).expanduser())
+        context.load_verify_locations(user_path(profile.ca_file))
     except OSError:  # includes ssl's own errors
         raise InputError(
             f"The ca_file of profile {profile.name!r} contains no certificates. Give a PEM file, "

@@ -16,6 +16,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from PIL import Image
 
+from reflectionflow_core import archive as archives
 from reflectionflow_core.archive import (
     Run,
     differences,
@@ -328,6 +329,20 @@ def test_what_other_programs_put_beside_the_pictures_is_none_of_them(tmp_path: P
     record(tmp_path)
     for picture in list((tmp_path / "images").iterdir()):
         picture.with_name(f"._{picture.name}").write_bytes(b"of macOS")
+    assert len(read_recording(tmp_path).history) == 7
+
+
+def test_a_run_is_read_while_it_paints(tmp_path, monkeypatch):
+    record(tmp_path)
+    read_entries = archives._read_entries
+
+    def meanwhile(*given: Any) -> Any:
+        entries = read_entries(*given)
+        for number in range(3):  # a batch that was judged together is written at once
+            (tmp_path / "images" / f"round-003-{number:03d}.png").touch()
+        return entries
+
+    monkeypatch.setattr(archives, "_read_entries", meanwhile)
     assert len(read_recording(tmp_path).history) == 7
 
 

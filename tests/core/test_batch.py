@@ -104,13 +104,25 @@ def test_a_run_of_the_batch_goes_on_alone(tmp_path, prompts):
 def test_an_overview_can_be_made_while_the_batch_is_under_way(tmp_path, prompts, capsys):
     out = tmp_path / "batch"
     run("--prompts", prompts, "--out", out, *ADAPTIVE, "--max-images", 2)
-    (out / "overview.html").unlink()
+    lost = [out / "overview.html", *out.glob("*/sheet.png")]
+    for file in lost:
+        file.unlink()
     capsys.readouterr()
     assert main(["report", str(out)]) == 0
     assert (
         "003-a-blue-door: a blue door\n    0 pictures: nothing painted" in capsys.readouterr().out
     )
-    assert (out / "overview.html").exists()
+    assert len(lost) > 1 and all(file.exists() for file in lost)
+
+
+def test_a_line_that_was_cut_off_is_told(tmp_path, prompts, capsys):
+    out = tmp_path / "batch"
+    run("--prompts", prompts, "--out", out, *ADAPTIVE, "--max-images", 3)
+    with (out / FOLDERS[0] / "history.jsonl").open("ab") as lines:
+        lines.write(b'{"index')
+    capsys.readouterr()
+    assert run("--out", out, "--resume", "--max-images", 4) == 0
+    assert f"{FOLDERS[0]}: The last line of history.jsonl" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

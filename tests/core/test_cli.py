@@ -233,7 +233,7 @@ BAD_INPUT = {
     "below a file": ([PROMPT, "--out", "file/new"], "Cannot write file/new: Not a directory"),
     "long name": ([PROMPT, "--out", "x" * 300], "File name too long"),
     "another run": ([PROMPT, "--out", "old"], "already holds a run"),
-    "file resumed": ([PROMPT, "--out", "file", "--resume"], "Choose a folder, not a file"),
+    "file resumed": ([PROMPT, "--out", "file", "--resume"], "is a file. Choose a folder."),
     "other prompt": (["a cat", "--out", "old", "--resume"], "prompt 'a red cube', now 'a cat'"),
     "other seed": (["--out", "old", "--resume", "--seed", "9"], "seed 0, now 9"),
     "less depth": (["--out", "old", "--resume", "--depth", "1"], "it can only be raised"),
@@ -297,6 +297,17 @@ def test_a_run_that_failed_before_its_first_picture_can_be_asked_anew(tmp_path, 
     assert main(arguments, build_actors=lambda *_: refusing.actors()) == 2
     assert "No such shape" in capsys.readouterr().err
     assert run(PROMPT, "--out", tmp_path, *SMALL) == 0
+
+
+def test_a_run_that_is_not_resumed_takes_no_option_of_one_that_ended_before_its_first_picture(
+    tmp_path,
+):
+    failing = Toys(generator=ToyGenerator(script={0: RuntimeError("out of memory")}))
+    arguments = ["run", PROMPT, "--out", str(tmp_path), "--width", "4", "--depth", "0"]
+    with pytest.raises(RuntimeError):
+        main(arguments, build_actors=lambda *_: failing.actors())
+    assert run(PROMPT, "--out", tmp_path, "--depth", 0) == 0
+    assert len(history(tmp_path).splitlines()) == 2  # the default width
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do all")

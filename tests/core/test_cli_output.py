@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -15,12 +16,14 @@ from PIL import Image
 
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.completion import completion
+from reflectionflow_core.cli.naming import command_text
 from reflectionflow_core.cli.parser import SHELLS, make_parser
 from reflectionflow_core.cli.run import UNJUDGED
-from reflectionflow_core.cli.screen import Screen
+from reflectionflow_core.cli.screen import Screen, spent_text
 from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT
-from reflectionflow_core.record import Verdict
+from reflectionflow_core.record import Cost, History, Verdict
+from reflectionflow_core.settings import Budget
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--width", "1", "--depth", "1")
@@ -178,10 +181,14 @@ def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, capsys, monkeypatc
     monkeypatch.chdir(tmp_path)
     wrong = "--device meta,--verifier exact+exact,--verifier reward,--gate clip-score:none"
     wrong += ",--verifier objects,--verifier objects:none,--ask --quiet,--review --quiet"
+    wrong += ",--out file,--out file --resume,--out taken,--trust 0.95"
+    Path("file").touch()
+    Path("taken").mkdir()
+    Path("taken/sheet.png").touch()
     asked = ["run", "a red circle", "--out", "x"]
     runs = [[*asked, *options.split()] for options in wrong.split(",")]
     for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"], *runs):
-        assert main([*asked, "--dry-run"]) == 2
+        assert main([*asked, "--dry-run"]) == 2, asked
         assert capsys.readouterr().out == ""
 
 
@@ -390,6 +397,33 @@ def test_programs_settle_their_threads_before_torch_is_imported():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "PASSIVE"]
+
+
+def test_an_output_of_few_characters_gets_the_others_as_escapes(searched, monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding="cp1252"))
+    shutil.copytree(searched, folder := searched.parent / "\u7ea2")
+    assert main(["report", str(folder)]) == 0
+    assert b"\\u7ea2" in shown.getvalue()
+
+
+def test_colons_in_a_message_stay(capsys):
+    Screen(1).say("a clock that says :cat: at 7:30:15")
+    assert capsys.readouterr().err == "a clock that says :cat: at 7:30:15\n"
+
+
+def test_what_is_spent_of_a_large_budget_is_not_rounded():
+    spent = History().charged(Cost(steps=2400))
+    budget = Budget(steps=1_234_567, seconds=90.0)
+    assert spent_text(spent, budget) == "2,400 of 1,234,567 steps, 0 of 90 seconds"
+
+
+def test_a_command_is_quoted_for_its_shell(monkeypatch):
+    words = ["run", "--out", r"C:\my runs\a"]
+    monkeypatch.setattr("sys.platform", "win32")
+    assert command_text(words) == r'run --out "C:\my runs\a"'
+    monkeypatch.setattr("sys.platform", "linux")
+    assert command_text(words) == r"run --out 'C:\my runs\a'"
 
 
 def test_a_terminal_that_draws_no_bars_gets_a_line_a_picture(monkeypatch, capsys):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fakes import Toys, ToyVerifier
+from PIL import Image
 
 from reflectionflow_core.choice import ActorChoice
 from reflectionflow_core.cli import main
@@ -23,6 +24,7 @@ from reflectionflow_core.cli.effects import (
 from reflectionflow_core.cli.naming import flag_of
 from reflectionflow_core.cli.parser import make_parser
 from reflectionflow_core.record import InputError, Stage
+from reflectionflow_core.regions.masks import mask_text
 from reflectionflow_core.search import search
 from reflectionflow_core.search.strategies import STRATEGIES
 from reflectionflow_core.settings import SearchSettings
@@ -172,6 +174,16 @@ WHERE: dict[str, set[str]] = {
 
 def places() -> Iterator[tuple[str, str]]:
     return ((option, where) for option in EFFECTS for where in SITUATIONS)
+
+
+def test_a_default_value_without_effect_is_refused_too() -> None:
+    mask = mask_text(Image.new("L", (8, 8), 255))
+    for settings, option in (
+        (SearchSettings(strategy="adaptive", depth=0), "width"),
+        (SearchSettings(mask=mask), "correct"),
+    ):
+        assert refused(Situation(settings, ActorChoice(), (option,)))
+        assert not refused(Situation(settings, ActorChoice()))
 
 
 def test_the_table_is_the_one_written_by_hand() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,6 +219,9 @@ def test_dropped_pictures_take_what_was_said_of_them_along(tmp_path):
         assert [said.after for said in archive.history.feedback] == [3, 5]
         assert archive.until(0).feedback == archive.history.feedback[:1]
     assert len((tmp_path / "feedback.jsonl").read_bytes().splitlines()) == 2
+    with open_archive(tmp_path, resume=True) as archive:
+        archive.drop_last(5)
+    assert not len(read_recording(tmp_path).history)  # and no file of lost pictures is left
 
 
 def test_a_damaged_answer_is_named_and_a_torn_one_is_asked_again(tmp_path):
@@ -243,12 +248,21 @@ def test_a_damaged_answer_is_named_and_a_torn_one_is_asked_again(tmp_path):
         ("2 box 0.1 0.2", "A box is four fractions"),
         ("2 box 0,1 0,2 0,5 0,6", "A box is four fractions"),
         ("2 mask 'no such.png'", "no such.png cannot be read"),
+        ("2 mask ~no-such-user/a.png", "~no-such-user/a.png cannot be read"),
     ],
 )
 def test_a_line_that_is_half_an_answer_is_none(line, said):
     with pytest.raises(InputError) as refused:
         with_line(Feedback(3), line)
     assert said in str(refused.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a backslash is part of a path there")
+@pytest.mark.parametrize("shown", ["a mask.png", "'a mask.png'", r"a\ mask.png"])
+def test_a_mask_may_be_named_as_terminals_drag_it(tmp_path, monkeypatch, shown):
+    monkeypatch.chdir(tmp_path)
+    Path("a mask.png").write_bytes(DRAWN)
+    assert with_line(Feedback(3), f"2 mask {shown}").places[1].mask
 
 
 def ask(monkeypatch, typed: str, *options: object) -> int:

@@ -18,7 +18,7 @@ from torch import nn
 
 from reflectionflow_core.flux import placement
 from reflectionflow_core.flux.branch import step_constants, velocity
-from reflectionflow_core.flux.folders import weight_files
+from reflectionflow_core.flux.folders import local_folder, weight_files
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import FluxGenerator
@@ -84,6 +84,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_flux(tmp_path / "nowhere")
 
 
+def test_a_drive_of_windows_is_no_hub_id() -> None:
+    assert local_folder("C:/flux") == Path("C:/flux")
+    assert local_folder("owner/flux") is None
+
+
 def test_a_name_that_the_hub_does_not_give_is_refused(monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="could not be loaded from nobody/nothing"):
@@ -133,8 +138,9 @@ def test_an_index_without_weight_files_is_refused(tmp_path: Path, shards: object
         list(weight_files(tmp_path))
 
 
-def test_of_two_variants_the_plain_one_counts(tmp_path: Path) -> None:
-    for name in ("model.fp16.safetensors", "model.safetensors"):
+def test_of_two_variants_the_plain_one_counts_and_hidden_files_do_not(tmp_path: Path) -> None:
+    hidden = ("._model.safetensors", "._model.safetensors.index.json")
+    for name in ("model.fp16.safetensors", "model.safetensors", *hidden):
         (tmp_path / name).touch()
     assert list(weight_files(tmp_path)) == [tmp_path / "model.safetensors"]
 
@@ -262,6 +268,23 @@ def test_fp8_paints_the_same_picture_in_every_plan(saved: Path, tmp_path: Path, 
     assert query.dtype == (torch.float32 if plan == "resident" else torch.float8_e4m3fn)
     assert (stored_as(query) is None) == (plan == "resident")
     assert flux.dtype == torch.float32
+
+
+def test_8_bit_floats_are_converted_before_they_reach_mps(monkeypatch) -> None:
+    moved, to = [], torch.Tensor.to
+
+    def spied(tensor: torch.Tensor, *args: object, **how: object) -> torch.Tensor:
+        if args[0] == torch.device("mps"):
+            moved.append(tensor.dtype)
+            return tensor
+        return to(tensor, *args, **how)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    data = torch.ones(2, 3).to(torch.float8_e4m3fn)
+    monkeypatch.setattr(torch.Tensor, "to", spied)
+    for scale, total in ((None, 6), (torch.tensor([1.0, 2.0]), 9)):
+        found = Stored(torch.bfloat16, scale).restored(data, torch.device("mps"))
+        assert float(found.sum()) == total
+    assert moved == [torch.bfloat16] * 2
 
 
 def test_the_plan_counts_weights_as_they_compute(saved: Path, tmp_path: Path) -> None:

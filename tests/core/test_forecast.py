@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 from fakes import Toys, ToyVerifier
+from PIL import Image
 
 from reflectionflow_core.archive import Run, files, open_archive
 from reflectionflow_core.archive.experience import experience
 from reflectionflow_core.record import Cost
+from reflectionflow_core.regions.masks import mask_text
 from reflectionflow_core.report import forecast_text
 from reflectionflow_core.search import STRATEGIES, forecast, search
 from reflectionflow_core.search.forecast import forecast_together
@@ -71,12 +73,24 @@ def test_the_average_follows_from_how_often_a_picture_passes():
         "At most 3 pictures, 12 steps, 7 VLM calls without repeats, 6.0 s; on average 2 pict"
     )
     assert "unknown time" in forecast_text(found)
-    assert "a price of 0.7 (0.1 a call)" in forecast_text(found, price_each=0.1)
+    for each, price in ((0.1, "0.7 (0.1"), (300.0, "2,100 (300"), (1e-5, "0.00007 (0.00001")):
+        assert f"a price of {price} a call)" in forecast_text(found, price_each=each)
     assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
 
 
+def test_runs_with_a_mask_count_as_earlier_runs_too(tmp_path):
+    settings = replace(SETTINGS, mask=mask_text(Image.new("L", (8, 8), 255)))
+    run = Run(PROMPT, settings, {"model": "toy"})
+    with open_archive(tmp_path / "a") as archive:
+        archive.begin(run)
+        for history in search(PROMPT, settings, Toys().actors()):
+            archive.append(history.charged(Cost(seconds={"draft": 1.0})))
+        assert archive.history.rounds[1][0].region is not None
+        assert experience(tmp_path, run).pictures == len(archive.history)
+
+
 def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_path, monkeypatch):
-    run = Run(PROMPT, SETTINGS, {"model": "toy"}, {"model": "1234"})
+    run = Run(PROMPT, SETTINGS, {"model": "toy", "size": (8, 8)}, {"model": "1234"})
     actors = Toys(verifier=ToyVerifier(pass_at=0.0)).actors()
     for name, each in (("a", run), ("b", run), ("c", replace(run, identity={"model": "5"}))):
         with open_archive(tmp_path / name) as archive:

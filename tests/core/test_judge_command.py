@@ -273,11 +273,16 @@ def test_a_name_may_be_written_as_macos_does_and_a_statement_holds_any_line_sign
     tmp_path: Path,
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / unicodedata.normalize("NFD", "tasse-é.png"))
+    (tmp_path / "._tasse.png").write_bytes(b"of macOS")
     line = {"file": "tasse-é.png", "statement": "a cup\u2028and a plate", "true": True}
     text = json.dumps(line, ensure_ascii=False)
     (tmp_path / "labels.jsonl").write_text(text, encoding="utf-8")
-    (item,) = read_labelled(tmp_path).items(np.random.default_rng(0))
-    assert (item.picture().size, item.statement) == ((8, 8), line["statement"])
+    found = read_labelled(tmp_path)
+    (item,) = found.items(np.random.default_rng(0))
+    assert not found.unlabelled and (item.picture().size, item.statement) == (
+        (8, 8),
+        line["statement"],
+    )
 
 
 def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:

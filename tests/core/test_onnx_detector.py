@@ -205,3 +205,9 @@ def test_a_run_knows_a_detector_by_its_file_its_settings_and_its_names(tmp_path:
     renamed = weights_of(f"onnx:{file}")
     (tmp_path / "one.json").write_text('{"confidence": 0.3}')
     assert len({first, renamed, weights_of(f"onnx:{file}")}) == 3
+
+
+def test_a_hidden_file_beside_the_names_is_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "coco.names").write_text("cat\n")
+    (tmp_path / "._coco.names").write_bytes(b"of macOS")
+    assert onnx.files_beside(tmp_path / "one.onnx") == [tmp_path / "coco.names"]

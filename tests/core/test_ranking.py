@@ -98,6 +98,8 @@ def test_a_link_that_leads_nowhere_is_named_and_a_name_steers_no_terminal(folder
         (["{}/none", "a red circle"], "There is no folder"),
         (["{}/pictures/blue.png", "a red circle"], "is a file, no folder"),
         (["{}", "a red circle"], "has no pictures"),
+        ([" ", "a red circle"], "The name of the folder is empty"),
+        (["{}/pictures", "a red circle", "--out", ""], "The name of the folder is empty"),
         (["{}/pictures", " "], "The prompt is empty"),
         (["{}/pictures", "a dog"], "The miniature does not understand"),
         (["{}/pictures", "a red circle", "--ground"], "--ground has no effect"),
@@ -105,7 +107,7 @@ def test_a_link_that_leads_nowhere_is_named_and_a_name_steers_no_terminal(folder
         (["{}/pictures", "a cat", "--width", "2"], "--width"),
         (["{}/pictures", "a red circle", "--out", "{}"], "holds a run with a sheet of its own"),
         (["{}/pictures", "a red circle", "--out", "{}/pictures"], "holds the pictures to rank"),
-        (["{}/pictures", "a red circle", "--out", "{}/run.json"], "Choose a folder, not a file"),
+        (["{}/pictures", "a red circle", "--out", "{}/run.json"], "is a file. Choose a folder."),
     ],
 )
 def test_bad_input_is_a_sentence(
@@ -277,3 +279,9 @@ def test_real_photographs_and_posters_are_ranked_by_detector_and_ocr(
         'cat.png: 0.500, not passed: add the text "OPEN" on the sign',
         'cup.png: 0.000, not passed: missing a cat; add the text "OPEN" on the sign',
     ]
+
+
+def test_what_macos_puts_beside_a_picture_is_none(tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert ranking.picture_files(tmp_path) == [tmp_path / "a.png"]

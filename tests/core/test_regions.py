@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,14 @@ def test_boxes_are_grown_outwards_and_a_drawn_mask_fades_inwards() -> None:
     assert soft == pytest.approx(0.2)
 
 
+def test_a_thin_stroke_changes_in_full_at_its_middle_also_beside_a_wide_one() -> None:
+    pixels = np.zeros((512, 512), "uint8")
+    pixels[50:250, 100:300] = 255
+    pixels[440:447, 20:400] = 255  # less than half as wide as the edge on both sides
+    alpha = alpha_of(Region(mask=mask_text(Image.fromarray(pixels))), (512, 512))
+    assert alpha[150, 200] == alpha[443, 200] == 1 and 0 < alpha[440, 200] < alpha[441, 200] < 1
+
+
 def test_every_cell_with_a_pixel_that_may_change_is_sampled() -> None:
     alpha = np.zeros((64, 64), np.float32)
     alpha[7, 8] = 0.01
@@ -126,6 +135,17 @@ def test_a_free_place_is_on_the_side_that_is_asked_for(words: str, inside: Box) 
     left, top, right, bottom = place
     assert left >= dog[2] or right <= dog[0] or top >= dog[3] or bottom <= dog[1]
     assert free_place([(0.05, 0.05, 0.95, 0.95)], "missing a cup") is None
+
+
+def test_a_free_place_beside_a_crowd_is_found_at_once() -> None:
+    corners = [(i * 37 % 89 / 100, i * 53 % 97 / 110) for i in range(48)]
+    crowd = [(x, y, x + 0.05, y + 0.05) for x, y in corners]
+    began = process_time()
+    place = free_place(crowd, "missing a dog")
+    assert process_time() - began < 5  # to try every rectangle took most of a minute
+    assert place is not None
+    left, top, right, bottom = place
+    assert not any(b[0] < right and left < b[2] and b[1] < bottom and top < b[3] for b in crowd)
 
 
 def test_a_thing_in_the_wrong_place_has_its_old_and_a_new_one() -> None:

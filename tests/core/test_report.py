@@ -28,7 +28,7 @@ from reflectionflow_core.report.chart import score_chart
 from reflectionflow_core.report.layout import columns
 from reflectionflow_core.report.lettering import lettered, wrapped
 from reflectionflow_core.report.sheet import Cell, heading, path
-from reflectionflow_core.report.words import ended_text
+from reflectionflow_core.report.words import ended_text, history_text
 from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verdict import Trust
 
@@ -243,8 +243,8 @@ def test_words_of_cost_and_settings():
         ({"parents": "best"}, "reflection · 2 chains · 3 rounds · best parents · seed 0"),
         (
             {"axes": ("reflection",), "draft_prompt": "x", "recheck": True},
-            "reflection · 2 chains · 3 rounds · without noise and prompt · recheck · thought first "
-            "· seed 0",
+            "reflection · 2 chains · 3 rounds · without noise and prompt · recheck · "
+            "with a draft prompt · seed 0",
         ),
         (
             {"strategy": "noise", "noise_search": "zero_order"},
@@ -318,6 +318,13 @@ def test_a_history_becomes_data_that_json_holds_and_that_names_every_parent():
     assert data["candidates"][data["best"]]["score"] == history.best.score
     assert data["cost"] == {"images": 7, "steps": 28, "vlm_calls": 2, "seconds": {"draft": 1.5}}
     assert as_data(History(), "nothing")["best"] is None
+
+
+def test_every_picture_has_one_line_whatever_a_person_wrote():
+    history = made(text="turn it red,\n\nand move it")
+    lines = history_text(history).splitlines()
+    assert len(lines) == len(history)
+    assert "turn it red, and move it → " in lines[-1]
 
 
 def test_a_dropped_picture_is_faded_and_said_to_be_dropped_whatever_its_verdict():

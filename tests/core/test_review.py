@@ -182,6 +182,16 @@ def test_strangers_and_hostile_requests_are_refused_and_the_pause_stays(tmp_path
 
 
 @pytest.mark.skipif(os.name == "nt", reason="There is no SIGKILL.")
+def test_a_browser_that_goes_away_is_no_error_and_others_are_shown(capsys):
+    with ReviewPage() as page:
+        for error in (ConnectionResetError(), BrokenPipeError(), ValueError("broken")):
+            try:
+                raise error
+            except (OSError, ValueError):
+                page._server.handle_error(None, ("127.0.0.1", 1))
+    assert capsys.readouterr().err.count("Traceback") == 1
+
+
 def test_a_review_that_was_killed_asks_the_same_again(tmp_path, monkeypatch):
     folder = begun(tmp_path / "run", monkeypatch)
     before = (folder / "history.jsonl").read_bytes()

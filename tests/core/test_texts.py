@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from argparse import ArgumentTypeError
@@ -29,6 +30,7 @@ from reflectionflow_core.texts import (
     read_text,
     usable_text,
     user_path,
+    why_no_path,
 )
 from reflectionflow_core.verifiers.reward import SLOT, TOKEN, read_template
 from reflectionflow_core.vlm.named import check_vlm_name
@@ -163,6 +165,24 @@ def test_the_users_own_folder_is_found_where_no_shell_puts_it_in(word: str, caps
     before = ["--prompts"] if word.startswith("~") else []
     assert main(["run", *before, word, "--out", "x", "--dry-run"]) == 2
     assert f"{Path.home()}/none.txt: No such file" in capsys.readouterr().err
+
+
+def test_a_name_with_characters_that_windows_refuses_may_be_no_path(monkeypatch) -> None:
+    def refuses(path: Path) -> None:
+        error = OSError(errno.EINVAL, "The filename, directory name, ... is incorrect")
+        error.winerror = 123  # type: ignore[attr-defined]
+        raise error
+
+    assert why_no_path("x" * 5000)
+    monkeypatch.setattr(Path, "stat", refuses)
+    assert not why_no_path("2*exact+clip-score:C:\\clip")
+
+
+def test_the_home_of_nobody_is_no_crash(capsys) -> None:
+    nobody = "reward:~no-such-user/x"
+    options = ["--verifier", nobody, "--reward-base", "b", "--out", "never", "--dry-run"]
+    assert main(["run", "a cup", *options]) == 2
+    assert "There is no folder ~no-such-user/x" in capsys.readouterr().err
 
 
 def test_a_lone_surrogate_of_the_terminal_is_a_sentence(tmp_path: Path, capsys) -> None:

@@ -27,6 +27,7 @@ from reflectionflow_core.planners.vlm import VlmPlanner
 from reflectionflow_core.record import Candidate, InputError, Request, Stage, Verdict
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.verifiers.rubric import RubricVerifier
+from reflectionflow_core.vlm.failures import tells_failures
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
 from reflectionflow_core.writers.two_lists import TwoListsWriter
@@ -77,7 +78,13 @@ def test_a_failing_actor_is_one_line_as_it_happens(who: str) -> None:
     vlm = ScriptedVlm(failing_at_the_dark, lambda _: (1.0, 0.0))
     assert len(ACTORS[who](vlm, watch)) == 2
     (line,) = watch.said
+    assert tells_failures(line)
     assert line.startswith(f"{who.strip()} failed at 1 of 2; ") and line.endswith(LOADING.reason)
+
+
+def test_a_wait_for_a_server_is_no_failure() -> None:
+    for line in ("loads its model and is waited for.", "could not be reached; it is asked again."):
+        assert not tells_failures(f"The endpoint mine {line}")
 
 
 @pytest.mark.parametrize("who", ACTORS)
@@ -96,6 +103,7 @@ def test_a_second_look_that_fails_is_said_and_uses_nothing_unseen() -> None:
     vlm = ScriptedVlm(lambda _: '{"prompt": "a cup, large"}', lambda _: LOADING)
     assert VlmEvolver(vlm).evolve("a cup", requests(), watch) == ["a cup", "a cup"]
     (line,) = watch.said
+    assert tells_failures(line)
     assert line.startswith("The second look failed at 2 of 2; the prompt is used as it was given")
 
 

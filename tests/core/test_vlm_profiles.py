@@ -49,7 +49,7 @@ def test_a_profile_says_how_long_and_how_many_at_once(tmp_path: Path) -> None:
     "wrong", [{"seconds": "soon"}, {"seconds": 0}, {"concurrency": 0}, {"concurrency": "1.5"}]
 )
 def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"not a number\. Write|more than 0\.|at least 1"):
+    with pytest.raises(InputError, match=r"not a (whole )?number\. Write|more than 0|at least 1"):
         find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
 
 
@@ -205,6 +205,13 @@ def test_a_key_as_the_name_of_a_field_is_not_repeated(tmp_path: Path) -> None:
 def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
+
+
+def test_a_number_is_told_what_it_may_be(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'"samples" .* is not a whole number'):
+        find_profile("mine", written(tmp_path, base_url=HERE, samples=2.5), {})
+    with pytest.raises(InputError, match="more than 0 and at most 1,000,000,000"):
+        find_profile("mine", written(tmp_path, base_url=HERE, seconds=1e12), {})
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,7 @@ NAMES = {
     ("Flux", "a.sft FLUX.1-Turbo-Alpha.safetensors", "recognise"): ("FLUX.1-dev", 8, 1.0),
     ("QwenImage", "qwen_image_2512_fp8.safetensors", "recognise"): ("Qwen-Image", 50, 4.0),
     ("QwenImage", "qwen.sft hyperrealism.safetensors", "recognise"): ("Qwen-Image", 20, 4.0),
+    ("QwenImage", "qwen.sft epoch10_steps500.safetensors", "recognise"): ("Qwen-Image", 20, 4.0),
     ("QwenImage", "a-Lightning-8steps-V1.0.sft", "recognise"): ("Qwen-Image Lightning", 8, 1.0),
     ("ZImage", "z.gguf", "distilled"): ("Z-Image-Turbo", 8, 1.0),
     ("ZImage", "z_image_turbo_bf16.safetensors", "base"): ("Z-Image", 25, 4.0),
@@ -363,7 +364,6 @@ def not_refused() -> Found:
         lambda: family_of(small("FLUX.1-dev", in_channels=96)),
         lambda: of(qwen, Clip(), of_four),
         lambda: of(qwen, Clip(), Vae(flux)),  # as many channels, without frames
-        lambda: of(qwen, None, Vae(qwen)),
         lambda: of(qwen, Clip(width=32), Vae(qwen)).generator.paint(drafts(SEED)),
         lambda: of(flux, Clip(pooled=None), Vae(flux)).generator.paint(drafts(SEED)),
         lambda: painter("FLUX.1-dev", flux, cfg=7.0),
@@ -376,6 +376,8 @@ def not_refused() -> Found:
         lambda: painter("Qwen-Image", qwen, custom_sampler=object(), sampler="heun"),
         lambda: painter("Qwen-Image", qwen).with_sampling(guidance=2.0),
         lambda: painter("Qwen-Image", qwen).with_sampling(width=100),
+        lambda: painter("Qwen-Image", qwen).with_sampling(condition_size=64),
+        lambda: painter("Qwen-Image", qwen).with_sampling(condition_fit="fit"),
         lambda: painter("Qwen-Image", qwen).with_corrector("corrector.safetensors"),
         lambda: model_painter(
             (qwen, Clip(), Vae(qwen)), (100, 64), TemplateOverrides(), family_of(qwen)

@@ -88,6 +88,17 @@ def fixing() -> Graph:
     return graph | {"fixed": shown(link("fix"))}
 
 
+def native() -> Graph:
+    """A painter from the miniature's MODEL, CLIP and VAE, at node `native`."""
+    models = {name: link("models", slot) for slot, name in enumerate(("model", "clip", "vae"))}
+    numbers = {"width": 64, "height": 64, "steps": 0, "cfg": 0.0, "guidance": 0.0, "shift": 0.0}
+    words = dict.fromkeys(("sampler", "scheduler"), "as its template") | {"negative": ""}
+    ways = {"variant": "recognise", "corrections": "as it can"}
+    painter = ours("PainterFromModel", **models, **numbers, **words, **ways)
+    shows = text_of(link("native", 1))
+    return {"models": ours("MiniatureLoader"), "native": painter, "shows": shows}
+
+
 def with_prompt(prompt: str) -> dict[str, Graph]:
     """A graph for every node that takes a prompt, typed in at that node."""
     by_hand = verbs_graph(rounds=1)
@@ -254,6 +265,8 @@ WIRED_ODDLY = [
     *(("loop", name, '"text"') for name in ("flux", "verifier", "options", "plan", "mask")),
     *(("round0", "history", value) for value in ("null", '"text"')),
     *(("fix", "words", value) for value in ("null", "3")),
+    *(("native", name, value) for name in ("clip", "vae") for value in ("null", '"text"')),
+    *(("native", name, '"text"') for name in ("custom_sampler", "sigmas")),
 ]
 
 
@@ -263,7 +276,7 @@ def test_wired_values_obey_the_rules_of_their_fields(
 ) -> None:
     by_hand = rounds_by_hand(1) | trail_of(link("round0"))
     search = loop_graph(depth=0, steps=2)
-    graphs = (drafts_graph(count=1), search, verbs_graph(rounds=1), by_hand, fixing())
+    graphs = (drafts_graph(count=1), search, verbs_graph(rounds=1), by_hand, fixing(), native())
     graph = next(one for one in graphs if name in one)
     graph.pop("images0", None)  # else ComfyUI would run that and leave out what is wrong
     graph[name]["inputs"][given] = link("value")

@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from comfy_graphs import DRAFTS, Graph, link, loop_graph, node, ours, rounds_by_hand, shown
+from comfy_graphs import DRAFTS, EXACT, Graph, link, loop_graph, node, ours, rounds_by_hand, shown
 from comfy_server import ROOT, ComfyServer, Run, demand_comfyui
 from PIL import Image
 
@@ -96,6 +96,19 @@ def test_a_node_that_changes_the_model_without_its_weights_is_seen(uncached: Com
     other, again = steps_of(uncached, native(max_shift=2.0))
     assert again == steps
     assert other.pixels("images") != first.pixels("images")
+
+
+def test_a_search_behind_a_vision_model_is_kept_too(uncached: ComfyServer) -> None:
+    """The inputs of its choice have a dot in their names, and come to its fingerprint in a dict."""
+    profiles = uncached.base / "user" / "__reflectionflow" / "profiles.json"
+    profiles.parent.mkdir(parents=True, exist_ok=True)
+    profiles.write_text('{"mine": {"base_url": "http://localhost:9/v1", "model": "none"}}', "utf-8")
+    given = {"source.profile": "mine", "source.refresh": 0, "source.send_pictures": False}
+    graph = search(depth=0, seed=51)
+    graph["vision"] = ours("VisionModel", source="on a server", **given)
+    graph["verifier"] = ours("Judge", vlm=link("vision"), **EXACT)
+    assert steps_of(uncached, graph)[1] == DRAFTS * STEPS
+    assert steps_of(uncached, graph)[1] == 0
 
 
 def native(max_shift: float) -> Graph:

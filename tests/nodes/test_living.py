@@ -6,7 +6,17 @@ import io
 import struct
 import time
 
-from comfy_graphs import DRAFTS, drafts_graph, link, loop_graph, sampling, text_of
+from comfy_graphs import (
+    DRAFTS,
+    drafts_graph,
+    link,
+    loop_graph,
+    rounds_by_hand,
+    sampling,
+    search_options,
+    text_of,
+    trail_of,
+)
 from comfy_server import ComfyServer, Listener
 from PIL import Image
 
@@ -123,6 +133,22 @@ def test_a_loop_says_on_its_own_node_which_round_it_is_in(comfy: ComfyServer) ->
     assert f"Round 1 of 1: correcting … {DRAFTS} of 5 pictures · best " in "".join(said)
     assert any("left" in text for text in said)
     assert "Round 1 no. 1" in said[-1] and "Round 1 no. 2" in said[-1]
+
+
+def test_a_node_counts_what_its_budget_allows_and_not_what_another_graphs_node_had(
+    comfy: ComfyServer,
+) -> None:
+    graph = loop_graph(depth=1, seed=54, options=link("options"))
+    graph["options"] = search_options(max_images=4)
+    by_hand = rounds_by_hand(1, seed=55)
+    by_hand = {"loop": by_hand.pop("round0"), **by_hand, **trail_of(link("loop"))}
+    with comfy.listening("counter") as listener:
+        listener.until_over(comfy.queue(graph, "counter"))
+        listener.until_over(comfy.queue(by_hand, "counter"))
+    said = [text for node, text in progress_texts(listener) if node == "loop"]
+    assert any("2 of 4 pictures" in text for text in said)
+    assert any("… 2 pictures" in text for text in said)
+    assert not any("of 5" in text or "of 7" in text for text in said)
 
 
 def test_pictures_are_seen_in_the_making_by_those_who_ask_for_previews(

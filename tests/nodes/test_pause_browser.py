@@ -28,6 +28,15 @@ WATCH = """() => {
         app.api.addEventListener(kind, () => (window.over = kind), {once: true})
 }"""
 
+# No room for the panel's choices, beside large workflows that the page has stored.
+FULL = """() => {
+    const store = Storage.prototype.setItem
+    Storage.prototype.setItem = function (name, text) {
+        if (name.startsWith('reflectionflow')) throw new DOMException('', 'QuotaExceededError')
+        store.call(this, name, text)
+    }
+}"""
+
 
 @pytest.fixture(scope="module")
 def interface(comfy: ComfyServer) -> Iterator[Interface]:
@@ -106,12 +115,15 @@ def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: In
     assert [c["parent"] for c in report["candidates"]] == [None, None, 1]
 
 
-def test_cancel_and_time_close_the_panel(interface: Interface) -> None:
+def test_cancel_and_time_close_the_panel_even_if_storage_is_full(
+    interface: Interface,
+) -> None:
     begin(interface, seed=902)
     wait_for_panel(interface.page)
     interface.server.interrupt()
     interface.page.locator(".rf-pause").wait_for(state="detached")
     interface.page.wait_for_function(OVER)
+    interface.page.evaluate(FULL)
     begin(interface, seed=902, ask_seconds=10, depth=0)
     wait_for_panel(interface.page)
     interface.page.locator(".rf-pause").wait_for(state="detached")

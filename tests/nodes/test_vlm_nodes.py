@@ -14,12 +14,14 @@ import pytest
 from comfy_graphs import (
     PROMPT,
     Graph,
+    Link,
     drafts_graph,
     link,
     loop_graph,
     menu_graph,
     ours,
     scored,
+    shown,
     text_of,
     watched,
 )
@@ -239,6 +241,8 @@ def test_a_writer_and_an_evolver_that_fail_are_a_line_on_the_node_and_in_the_log
     for who in ("The writer failed", "The evolver failed"):
         assert who in said and who in comfy.log[before:]
     assert "not today" in said and SECRET not in said + comfy.log[before:]
+    shown = "".join("".join(each.get("text", ())) for each in run.shown_at("loop"))
+    assert "The writer failed" in shown  # beside the round's pictures, when all is over
 
 
 def scored_by(profile_name: str) -> Graph:
@@ -272,6 +276,34 @@ def test_verifier_score_ranks_what_a_model_could_not_judge_last_and_gives_it_no_
     assert run.texts("scores")[1] == "nan"
     (shown,) = run.shown_at("score")
     assert "1 of 2 pictures could not be judged: " in "".join(shown["text"])
+
+
+def fixing(profile_name: str, vlm: Link | None = None, verifier: Link | None = None) -> Graph:
+    """Fix Picture and Prompt Evolver behind a draft, without words; the Critic may have a model."""
+    graph = drafts_graph(1)
+    graph["vlm"] = ours("VlmEndpoint", profile=profile_name, refresh=0)
+    sees = {"judge": "what a vision model sees", "judge.method": "yes-no", "judge.ground": False}
+    graph["judge"] = ours("Judge", vlm=link("vlm"), **sees)
+    graph["critic"] = ours("Critic", vlm=vlm)
+    given = {"flux": link("flux"), "image": link("drafts"), "prompt": PROMPT, "words": ""}
+    given |= {"seed": 2, "writer": link("critic"), "verifier": verifier}
+    graph["fix"] = ours("FixPicture", **given)
+    asked = {"prompt": PROMPT, "images": link("drafts"), "evolver": link("critic", 1)}
+    graph["evolve"] = ours("PromptEvolver", **asked)
+    return {**graph, "fixed": shown(link("fix")), "prompts": text_of(link("evolve"))}
+
+
+def test_a_picture_that_nobody_could_judge_is_not_said_to_be_right(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(lambda _: refuses(404, "too dark")) as server:
+        name = profile("dark", server.url)
+        judged = comfy.run(fixing(name, verifier=link("judge")))
+        looked = comfy.succeed(fixing(name, vlm=link("vlm")))
+    assert judged.error.startswith("0 of 1 picture could be judged: The endpoint dark answered")
+    failed = "The writer failed; the verdict's words are used: The endpoint dark answered 404"
+    assert looked.text("fix").startswith(f"Nothing was changed.\n{failed}")
+    assert looked.text("evolve").startswith(f"{PROMPT}\nThe evolver failed; ")
 
 
 def test_the_same_search_is_remembered_until_it_is_to_be_refreshed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import os
 import shutil
@@ -251,9 +253,17 @@ def server(comfy: ComfyServer) -> ComfyServer:
     return comfy
 
 
-def called(command: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
+def called(
+    command: list[str], given: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, input=given, capture_output=True, text=True, timeout=120, check=False
+        command,
+        input=given,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -698,6 +708,35 @@ def test_the_client_saves_every_rounds_pictures_and_prints_the_report(
     (best,) = of_kind("first_look", "SaveImage")
     (saved,) = tmp_path.glob(f"{best}_*.png")
     assert Image.open(saved).size == (6 * 64, 6 * 64)  # enlarged, to look at
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(FOLDER / "api")
+    return importlib.import_module("client")
+
+
+def test_the_client_names_pictures_from_a_subgraph_as_windows_allows(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a colon in a name would hide the picture in a stream of another file."""
+    monkeypatch.setattr(script, "urlopen", lambda _: io.BytesIO(b"PNG"))
+    done = {"outputs": {"3:7": {"images": [{"filename": "a.png"}]}}}
+    script.save("", {**done, "meta": {"3:7": {"display_node": "3:7"}}}, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["3.7_a.png"]
+
+
+@pytest.mark.parametrize("graph", ["[1]", '{"1": {"class_type": "PreviewImage"}}'])
+def test_the_client_refuses_what_is_no_graph(script: Any, tmp_path: Path, graph: str) -> None:
+    file = tmp_path / "graph.json"
+    file.write_text(graph, "utf-8")
+    with pytest.raises(SystemExit, match="is not in API format"):
+        script.read_graph(file, None)
+
+
+def test_the_client_says_that_a_name_leads_to_no_server(script: Any) -> None:
+    with pytest.raises(SystemExit, match="No ComfyUI answers at nowhere"):
+        script.run("nowhere.invalid:1", {})
 
 
 def test_the_client_says_in_a_sentence_why_a_graph_cannot_run(

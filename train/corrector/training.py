@@ -6,6 +6,7 @@ per step, a contact sheet per validation, and the settings of the first start.
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Collection, Iterable
@@ -184,10 +185,11 @@ def fit(training: CorrectorTraining) -> None:
             if _due(done.step, settings):
                 validate(training, log)
     except DivergenceError as error:
-        keys = ",".join(key for keys in training.batches.keys for key in keys)
+        # Quoted, since YAML reads a key such as 000123 as a number.
+        keys = json.dumps([key for keys in training.batches.keys for key in keys])
         raise InputError(
-            f"{error} Its samples are {keys}. Start again with a lower optimiser.rate, or leave "
-            f"out those that are wrong: 'leave_out=[{keys}]'."
+            f"{error} Its samples are {keys[1:-1]}. Start again with a lower optimiser.rate, or "
+            f"leave out those that are wrong: 'leave_out={keys}'."
         ) from error
     if training.reader.skipped:
         sys.stderr.write(f"Samples that could not be used: {reasons(training.reader.skipped)}.\n")

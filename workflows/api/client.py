@@ -7,7 +7,9 @@ python client.py first_look.json --prompt "a photo of a blue square" --out pictu
 # ruff: noqa: T201
 
 import argparse
+import io
 import json
+import sys
 import uuid
 from pathlib import Path
 from urllib.error import HTTPError
@@ -16,16 +18,18 @@ from urllib.request import Request, urlopen
 
 import websocket  # of the package websocket-client
 
+FAILED = (OSError, websocket.WebSocketException)
+
 
 def run(server: str, graph: dict) -> dict:
     """Queues a graph, waits until it is done, and returns what ComfyUI remembers of it."""
     client = uuid.uuid4().hex
     try:
         events = websocket.create_connection(f"ws://{server}/ws?clientId={client}")
-    except OSError as error:
+    except FAILED as error:
         raise SystemExit(
-            f"No ComfyUI answers at {server} ({error.strerror or error}). Start it, or give its "
-            "address with --server."
+            f"No ComfyUI answers at {server} ({reason(error)}). Start it, or give its address with "
+            "--server."
         ) from None
     body = json.dumps({"prompt": graph, "client_id": client}).encode()
     try:
@@ -33,7 +37,10 @@ def run(server: str, graph: dict) -> dict:
     except HTTPError as refused:
         raise SystemExit(refusal(json.load(refused), graph)) from None
     while True:
-        received = events.recv()
+        try:
+            received = events.recv()
+        except FAILED as error:
+            raise SystemExit(f"ComfyUI ended the connection ({reason(error)}).") from None
         event = json.loads(received) if isinstance(received, str) else {}  # or else a preview
         data = event.get("data", {})
         if data.get("prompt_id") != prompt_id:
@@ -46,13 +53,19 @@ def run(server: str, graph: dict) -> dict:
             return json.load(urlopen(f"http://{server}/history/{prompt_id}"))[prompt_id]
 
 
+def reason(error: Exception) -> str:
+    """Why there is no connection, without the headers and the page that a server sent."""
+    return getattr(error, "strerror", None) or str(error).partition(" -+-+- ")[0]
+
+
 def read_graph(file: Path, prompt: str | None) -> dict:
     """The workflow in a file, with another prompt where one is given."""
     try:
         graph = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SystemExit(f"{file} cannot be read ({error}). Give a workflow as JSON.") from None
-    if not all(isinstance(node, dict) and "class_type" in node for node in graph.values()):
+    nodes = graph.values() if isinstance(graph, dict) else [None]
+    if not all(isinstance(node, dict) and {"class_type", "inputs"} <= {*node} for node in nodes):
         raise SystemExit(f"{file} is not in API format. Take one of api/, or use Export (API).")
     # "value" is what a text node of ComfyUI holds.
     texts = [
@@ -89,7 +102,8 @@ def save(server: str, done: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for node, output in sorted(done["outputs"].items()):
         for image in output.get("images", []):
-            file = out / f"{done['meta'][node]['display_node']}_{image['filename']}"
+            place = done["meta"][node]["display_node"].replace(":", ".")  # of a subgraph: "3:7"
+            file = out / f"{place}_{image['filename']}"
             file.write_bytes(urlopen(f"http://{server}/view?{urlencode(image)}").read())
             print(file)
         print("\n".join(output.get("text", []) + output.get("report", [])))
@@ -102,4 +116,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("pictures"))
     parser.add_argument("--server", default="127.0.0.1:8188")
     given = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a pipe on Windows knows few letters
     save(given.server, run(given.server, read_graph(given.graph, given.prompt)), given.out)

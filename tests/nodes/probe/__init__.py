@@ -180,7 +180,12 @@ class ProbeClip:
         return {"required": {"says": ("STRING",)}}
 
     def make(self, says):
-        return (Writer(says) if says else torch.nn.Linear(1, 1),)
+        return (Writer(says) if says else Reader(),)
+
+
+class Reader:
+    def tokenize(self, text, **_):
+        return {"probe": [[(len(text), 1.0)]]}
 
 
 class Writer:
