@@ -37,8 +37,8 @@ class SharedSampling:
         """The actors with painters that share, for the prompt with this number."""
         if index != self._index:
             self._index, self._sampled = index, {}
-        shared = self._painter(actors.generator), self._painter(actors.corrector)
-        return replace(actors, generator=shared[0], corrector=shared[1])
+        corrector = actors.corrector and self._painter(actors.corrector)
+        return replace(actors, generator=self._painter(actors.generator), corrector=corrector)
 
     def _painter(self, painter: Painter) -> Painter:
         from ..flux.painter import FluxPainter

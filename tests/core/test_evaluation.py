@@ -529,10 +529,10 @@ def test_trials_of_a_prompt_share_sampled_batches_and_end_as_they_do_alone(monke
     assert [_untimed(outcome) for outcome in outcomes] == [_untimed(outcome) for outcome in alone]
     assert len(counted) < 2 * len(trials)
     assert len(counted) >= 2 * (2 * len(trials) // len(arms))
-    assert all(
-        outcome.total.seconds > 0.3 * alike.total.seconds > 0
-        for outcome, alike in zip(outcomes, alone, strict=True)
+    first, again = (
+        sum(spent.seconds for o in some for spent in o.spent) for some in (alone, outcomes)
     )
+    assert again > 0.3 * first  # what is shared counts as if it were painted
 
 
 def _untimed(outcome):

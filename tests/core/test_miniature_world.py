@@ -306,7 +306,9 @@ def test_of_right_pictures_the_verifier_is_surest_of_the_one_with_clear_colours(
 
 def test_a_crowded_picture_is_judged_at_once_however_many_relations_are_asked_for() -> None:
     rng = np.random.default_rng(0)
-    scene = tuple(Thing("circle", "red", *rng.uniform(0, 64, 2), 2) for _ in range(40))
+    scene = tuple(
+        Thing("circle", "red", rng.uniform(0, 64), rng.uniform(0, 64), 2) for _ in range(40)
+    )
     spec = parse(", ".join(["a red circle left of a red circle"] * 4))
     begun = time.perf_counter()
     assert None not in assign(scene, spec)

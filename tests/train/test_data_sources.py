@@ -105,7 +105,7 @@ def test_the_miniatures_own_vocabulary_makes_prompts_that_it_understands() -> No
     items, _ = composed(Rule(prompts=60), Avoided([], held_out=True), seed=0)
     for item in items:
         parse(item.prompt)
-        assert not is_held_out(item.prompt)
+        assert not is_held_out(parse(item.prompt))
 
 
 def test_a_vocabulary_that_is_used_up_is_refused() -> None:
@@ -284,7 +284,7 @@ def test_shape_edits_lead_from_a_flawed_scene_to_a_better_one() -> None:
         before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
         assert after.rank > before.rank
         assert edit.instruction
-        assert not is_held_out(edit.caption)
+        assert not is_held_out(parse(edit.caption))
     assert edits[3].source.tobytes() == open_set("shapes", Editing(), 5)[3].source.tobytes()
 
 
@@ -305,7 +305,7 @@ def test_drafts_are_what_the_painter_painted_wrong_and_the_same_again() -> None:
         before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
         assert not before.passed
         assert after.rank > before.rank
-        assert not is_held_out(edit.caption)
+        assert not is_held_out(parse(edit.caption))
     again = open_set("drafts:color_attr", Editing(), 5, painter)
     assert again[11].source.tobytes() == edits[11].source.tobytes()
 
@@ -457,7 +457,7 @@ def test_siblings_are_one_flawed_picture_with_words_and_targets_of_their_own() -
             assert len({edit.edited.tobytes() for edit in several}) == 3
             for edit in several:
                 before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
-                assert after.rank > before.rank and not is_held_out(edit.caption)
+                assert after.rank > before.rank and not is_held_out(parse(edit.caption))
         assert edits[0].source.tobytes() != edits[6].source.tobytes()
         prompts = [{edits[3 * group + number].caption for number in range(3)} for group in range(6)]
         assert {2} <= {len(asked) for asked in prompts} <= {2, 3}  # some only words tell apart
