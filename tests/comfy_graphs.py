@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 OURS = "ReflectionFlow_"
-# Its three drafts of seed 21 fail, both pictures of round 1 pass, and one of round 2 fails again.
-PROMPT, SEED, DRAFTS = "a photo of a yellow circle and a purple square", 21, 3
+# Its three drafts of seed 12 fail, the first picture of round 1 passes, and its own correction fails.
+PROMPT, SEED, DRAFTS = "a photo of a yellow circle and a purple square", 12, 3
 
 Node = dict[str, Any]
 Graph = dict[str, Node]

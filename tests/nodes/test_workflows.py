@@ -45,14 +45,14 @@ TRIED_IN_TESTS = ("JudgeError", "ReflectionPause")  # in files of their own
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
 SEARCHES = {  # how many pictures each paints
-    "first_look": 3,
+    "first_look": 4,
     "full_search_miniature": 13,
     "rounds_by_hand_miniature": 6,
     "noise_only_miniature": 8,
-    "adaptive_miniature": 6,
+    "adaptive_miniature": 5,
     "native_search_miniature": 8,
     "image_to_image_search_miniature": 8,
-    "staged_search_miniature": 5,
+    "staged_search_miniature": 6,
     "interleaved_miniature": 4,
     "in_context_miniature": 8,
     "paths_miniature": 10,
@@ -699,7 +699,7 @@ def client(server: ComfyServer, out: Path, *words: str) -> subprocess.CompletedP
 def test_the_client_saves_every_rounds_pictures_and_prints_the_report(
     server: ComfyServer, tmp_path: Path
 ) -> None:
-    prompt = "a photo of two blue squares"
+    prompt = "a photo of four green squares"
     done = client(server, tmp_path, str(FOLDER / "api" / "first_look.json"), "--prompt", prompt)
     assert done.returncode == 0, done.stderr
     (loop,) = of_kind("first_look", "ReflectionFlow_ReflectionLoop")

@@ -79,7 +79,7 @@ def uncorrected(name: str, **asked: Any) -> Graph:
 
 
 def full_search() -> Graph:
-    asked = request(PAIR, 10, width=3, drafts=4, save_run=True)
+    asked = request(PAIR, 23, width=3, drafts=4, save_run=True)
     return steered("full_search", options(), sampled={}, **asked, depth=3)
 
 
@@ -119,7 +119,7 @@ def image_to_image_search() -> Graph:
         cfg=1.0,
     )
     small = [node("model", "MiniatureLoader"), native_flux("model"), over, *by_shapes()]
-    asked = request(THREE, 4)
+    asked = request(THREE, 0)
     return searched("image_to_image_search", *small, painter="recast", **asked, depth=3)
 
 
@@ -159,7 +159,7 @@ def staged_search() -> Graph:
 def interleaved() -> Graph:
     think = node("think", "ThinkFirst", prompt=PROMPT, thinker="layout")
     finer = options(draft_prompt=Wire("think", "draft_prompt"))
-    asked = request(PROMPT, 0, strategy="interleaved", options=Wire("options", "options"))
+    asked = request(PROMPT, 4, strategy="interleaved", options=Wire("options", "options"))
     jury = by_shapes()[:2]
     wires = {name: wire for name, wire in actor_wires("flux").items() if name != "evolver"}
     loop = node("loop", "ReflectionLoop", **asked, depth=1, **wires)
@@ -168,7 +168,7 @@ def interleaved() -> Graph:
 
 
 def in_context() -> Graph:
-    asked = request(PROMPT, 2, strategy="in-context", options=Wire("options", "options"))
+    asked = request(PROMPT, 12, strategy="in-context", options=Wire("options", "options"))
     before = [typed(BESIDE), loader(), *by_shapes(), options(parents="latest")]
     return searched("in_context", *before, **asked, depth=3)
 
@@ -250,7 +250,7 @@ def staged_by_hand() -> Graph:
     planner = node("planner", "ScenePlanner", prompt=PROMPT, planner="rules-strict", own_plan="")
     inspector = node("inspector", "InspectorLoader", inspector="exact")
     drawn = {"flux": Wire("flux", "FLUX"), "prompt": Wire("planner", "scene"), "count": 2}
-    draft = node("draft", "DraftSampler", **drawn, seed=11, batch_size=1)
+    draft = node("draft", "DraftSampler", **drawn, seed=3, batch_size=1)
     rows = [typed(BESIDE), planner, loader(), inspector, draft]
     for index in (1, 2):
         rows += drawn_on(index)
