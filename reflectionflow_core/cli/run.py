@@ -141,6 +141,8 @@ def _search(
     )
     try:
         with Screen(most, archive.history, asked.settings.budget) as screen:
+            if page:
+                page.state = screen.state
             history = past
             for history in _steps(archive, asked, actors, past, screen, page):
                 painted = len(history) - len(archive.history)
