@@ -12,6 +12,7 @@ import re
 import secrets
 import sys
 import threading
+from collections.abc import Callable
 from hmac import compare_digest
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -55,7 +56,7 @@ PAGE = """<!doctype html>
   --input-text: #e6e4e0; --descrip-text: #a3a9b1; --border-color: #3d4249; } }
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; background: var(--comfy-input-bg);
   color: var(--input-text); }
-#state { padding: 32px; }
+#state { padding: 32px; white-space: pre-line; }
 </style></head><body><p id="state" role="status">The search is working.</p>
 <script type="module" src="/review.js"></script></body></html>
 """
@@ -82,7 +83,7 @@ async function look() {
   } else {
     const { pause, ...about } = await answer.json();
     folder = about.folder;
-    const working = "The search is working. After the round it asks here.";
+    const working = `The search is working. After the round it asks here.\n${about.state}`;
     state.textContent = pause ? "The search waits for you." : working;
     if (shown && shown.data.id !== pause?.id) shown.close();
     if (pause && !shown) {
@@ -102,11 +103,12 @@ class ReviewPage:
     """Asks on a local page; `address` opens it once.
 
     `stops` is True once the person has ended the search. `folder` is shown on the page as the place
-    of the pictures.
+    of the pictures, and what `state` returns while the search works.
     """
 
     def __init__(self, port: int = 0, folder: str = "") -> None:
         self.stops, self.folder = False, folder
+        self.state: Callable[[], str] = str
         self._pause: Pause | None = None
         self._id = ""
         self._said: Feedback | None = None
@@ -145,7 +147,7 @@ class ReviewPage:
         """The pause that waits, as the page asks for it, or None while the search works."""
         pause = self._pause
         shown = pause and {"id": self._id, "seconds": None} | pause_data(pause)
-        return {"pause": shown, "folder": self.folder}
+        return {"pause": shown, "folder": self.folder, "state": self.state()}
 
     def picture(self, number: int) -> bytes | None:
         pause = self._pause

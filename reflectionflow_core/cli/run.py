@@ -62,6 +62,8 @@ def run(
         model = str(given.get("model", recorded.actors.get("model", "") if recorded else ""))
         quieten_libraries(downloads=HUB_ID.fullmatch(model) is not None)
         choice, asked = asked_for(given, recorded)
+        if archive.run:  # what was paid before the first picture stays paid
+            asked = replace(asked, calls=archive.run.calls)
         check_heard(choice, given.get("quiet", False), asked.ask and page is None)
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
@@ -141,6 +143,8 @@ def _search(
     )
     try:
         with Screen(most, archive.history, asked.settings.budget) as screen:
+            if page:
+                page.state = screen.state
             history = past
             for history in _steps(archive, asked, actors, past, screen, page):
                 painted = len(history) - len(archive.history)

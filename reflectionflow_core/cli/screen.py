@@ -117,6 +117,14 @@ class Screen:
     def check(self) -> None:
         """Ctrl-C raises by itself."""
 
+    def state(self) -> str:
+        """What it shows, as one line: "painting 3 of 12; 5 of 8 pictures, best 0.83"."""
+        phase, pictures = (self.bars.tasks[number] for number in (self._phase, self._pictures))
+        steps = f" {phase.completed:g} of {phase.total:g}" if phase.total else ""
+        count = f"{pictures.completed:g} of {pictures.total:g} pictures"
+        known = ", ".join(filter(None, [count, pictures.fields["note"]]))
+        return f"{phase.description}{steps}; {known}"
+
     def say(self, text: str) -> None:
         """Prints lines that stay, above the bars."""
         self.console.print(printable(text), markup=False, soft_wrap=True)

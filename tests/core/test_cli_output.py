@@ -432,3 +432,11 @@ def test_a_terminal_that_draws_no_bars_gets_a_line_a_picture(monkeypatch, capsys
     with Screen(2) as screen:
         screen.advance(1, "best 1", "score 1")
     assert "picture 1 of 2: score 1" in capsys.readouterr().err
+
+
+def test_the_state_of_a_screen_is_what_it_does_and_how_far_it_is():
+    screen = Screen(8)
+    assert screen.state() == "loading; 0 of 8 pictures"
+    screen.report("draft", 3, 12)
+    screen.advance(5, "best 0.83", "score 0.83")
+    assert screen.state() == "painting 3 of 12; 5 of 8 pictures, best 0.83"

@@ -169,6 +169,7 @@ def test_a_pause_is_answered_on_the_page_of_review(browser: Browser) -> None:
     settings = SearchSettings(drafts=3, depth=1)
     pause = Pause("a red cube", settings, toy_actors(), history, requests)
     with ReviewPage(folder="runs/mugs") as review:
+        review.state = lambda: "painting 3 of 12; 5 of 8 pictures"
         asked = threading.Thread(target=lambda: said.append(review.answer(pause)))
         asked.start()
         page = browser.new_page(viewport={"width": 390, "height": 844})
@@ -180,7 +181,7 @@ def test_a_pause_is_answered_on_the_page_of_review(browser: Browser) -> None:
         page.reload()
         page.get_by_role("button", name="Go on with my choices").click()
         asked.join(20)
-        page.get_by_text("The search is working.").wait_for()
+        page.get_by_text("painting 3 of 12; 5 of 8 pictures").wait_for()
     page.get_by_text("report.html are in runs/mugs").wait_for()
     page.close()
     assert [each.picked for each in said] == [2]

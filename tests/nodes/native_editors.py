@@ -28,6 +28,7 @@ from comfy_extras import (
 )
 from native_storage import FP8, in_int8, int8_is_known
 from pack.nodes.comfy.edit_models import (
+    check_looks,
     edit_model_of,
     edits_as,
     surely_edits,
@@ -413,7 +414,19 @@ def taken_wrongly() -> Found:
         family_of(model),
     )
     wrong += bool(outcome(lambda: EditCorrector(painter, edit_model_of(model)).described))
-    return float(wrong), float(len(RECOGNISED) + 1)
+    wrong += "has no node NotYetMade" not in refusal_without_its_node()
+    return float(wrong), float(len(RECOGNISED) + 2)
+
+
+def refusal_without_its_node() -> str:
+    """What is said of an editing model that is newer than this ComfyUI."""
+    editor = edit_model_of(small("Qwen-Image"))
+    newer = replace(editor, read=replace(editor.read, node="NotYetMade"))
+    try:
+        check_looks(newer, Clip())
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def outcome(ask: Callable[[], str]) -> str:
