@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 OURS = "ReflectionFlow_"
-# Its three drafts of seed 12 fail, the first picture of round 1 passes, and its own correction fails.
+# Its three drafts of seed 12 fail, the first of round 1 passes, and its own correction fails.
 PROMPT, SEED, DRAFTS = "a photo of a yellow circle and a purple square", 12, 3
 
 Node = dict[str, Any]
