@@ -56,7 +56,7 @@ def random_weights() -> Found:
     flux.transformer = tiny_transformer(text=128, pooled=64)
     flux.vae = tiny_vae()
     flux.scheduler.register_to_config(base_shift=0.5, max_shift=1.15)
-    sampling = SamplingSettings(64, 96, 4, 3.5, 24)
+    sampling = SamplingSettings(64, 96, 4, 3.5, 40)
     condition = ConditionSettings(48, "fit")
     lora = loud_lora(flux.transformer)
     with torch.inference_mode():

@@ -32,7 +32,7 @@ def fixing(words: str, prompt: str = BLUE, **given: Any) -> Graph:
     flux, draft = link("flux"), link("draft")
     return {
         "flux": actor_nodes()["flux"],
-        "draft": ours("DraftSampler", flux=flux, prompt=RED, count=1, seed=2, batch_size=1),
+        "draft": ours("DraftSampler", flux=flux, prompt=RED, count=1, seed=0, batch_size=1),
         "fix": ours(
             "FixPicture", flux=flux, image=draft, prompt=prompt, words=words, seed=2, **given
         ),
