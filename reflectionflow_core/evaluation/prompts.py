@@ -29,6 +29,8 @@ def held_out(
 ) -> list[EvalPrompt]:
     """`per_family` held-out prompts of each family, each of another meaning; a family with fewer
     meanings repeats them in other words.
+
+    The families take turns, so that the first prompts are a smaller sample of the same kind.
     """
     if not families:
         raise InputError(f"No family of prompts is given. Choose among: {', '.join(FAMILIES)}.")
@@ -44,13 +46,13 @@ def held_out(
                 f"Choose among: {', '.join(FAMILIES)}."
             )
     rng = np.random.default_rng(seed)
-    chosen: list[EvalPrompt] = []
+    chosen: list[list[EvalPrompt]] = []
     for family in families:
         by_meaning: dict[str, list[str]] = {}
         for prompt, spec in prompts(family, held_out=True):
             by_meaning.setdefault(spec.meaning, []).append(prompt)
         wordings = [rng.permutation(texts).tolist() for texts in by_meaning.values()]
-        for number, meant in enumerate(np.resize(rng.permutation(len(wordings)), per_family)):
-            texts = wordings[meant]
-            chosen.append(EvalPrompt(texts[number // len(wordings) % len(texts)], family))
-    return chosen
+        order = np.resize(rng.permutation(len(wordings)), per_family)
+        texts = [(number // len(wordings), wordings[meant]) for number, meant in enumerate(order)]
+        chosen.append([EvalPrompt(worded[turn % len(worded)], family) for turn, worded in texts])
+    return [prompt for turn in zip(*chosen, strict=True) for prompt in turn]

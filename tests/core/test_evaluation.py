@@ -146,7 +146,8 @@ def test_a_paired_difference_is_sharper_than_its_two_intervals():
 
 def test_questions_are_held_out_and_equally_many_of_each_family():
     questions = held_out(7, seed=3)
-    assert [q.family for q in questions] == [f for f in FAMILIES for _ in range(7)]
+    assert [q.family for q in questions] == [*FAMILIES] * 7
+    assert questions[: 4 * len(FAMILIES)] == held_out(4, seed=3)
     assert all(is_held_out(parse(question.prompt)) for question in questions)
     assert questions == held_out(7, seed=3) != held_out(7, seed=4)
 

@@ -398,7 +398,7 @@ def test_the_data_card_tells_counts_licences_and_no_paths(folder: Path) -> None:
     described(
         folder,
         licences={"FLUX.1-dev": "non-commercial"},
-        rule={"judge": "detector:/secret/place/mask2former"},
+        rule={"prompts": 15, "judge": "detector:/secret/place/mask2former"},
         painter={"model": "/secret/place/FLUX.1-dev"},
     )
     card = (folder / "README.md").read_text()

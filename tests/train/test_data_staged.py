@@ -130,7 +130,7 @@ def test_a_writer_learns_them_with_and_without_pictures(folder: Path, tmp_path: 
     read = [chats.read(i) for i in range(len(chats))]
     assert {bool(chat.image) for chat in read} == {True, False}
     assert chats.prompts.all()
-    values = {**RUN, "out": tmp_path / "run", "data": str(folder), "held_out_share": 0.3}
+    values = {**RUN, "out": tmp_path / "run", "data": str(folder), "held_out_share": 0.5}
     more = {"steps": 1, "batch": 4, "eval_every": 1, "save_every": 1, "max_answer": 128}
     train(WriterSettings.model_validate({**values, **more, "held_out_most": 4, "answers": 2}))
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

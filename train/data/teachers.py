@@ -64,12 +64,11 @@ class Rules:
         self.inspector, self.verifier = ExactInspector(), ExactVerifier()
 
     def plan(self, prompt: str) -> tuple[list[Taught], tuple[Stage, ...]]:
+        added, _ = in_order(parse(prompt))
         steps = Steps(
             stages=[
-                Step(adds=[str(added)], instruction=stage.instruction, scene=stage.scene)
-                for added, stage in zip(
-                    in_order(parse(prompt)), self.planner.plan(prompt).stages, strict=True
-                )
+                Step(adds=[str(group)], instruction=stage.instruction, scene=stage.scene)
+                for group, stage in zip(added, self.planner.plan(prompt).stages, strict=True)
             ]
         )
         layout = self.thinker.expand(prompt)
