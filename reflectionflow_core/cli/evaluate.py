@@ -20,7 +20,7 @@ from ..evaluation.journal import recorded_seed
 from ..evaluation.page import Section
 from ..evaluation.plots import bar_chart, scaling_curve
 from ..evaluation.prompts import held_out, meanings
-from ..evaluation.publishing import Origin, publish
+from ..evaluation.publishing import Origin, publish, publish_page
 from ..evaluation.studies import (
     ALL,
     StudyPlan,
@@ -40,6 +40,7 @@ from ..report.words import counted
 from ..settings import SearchSettings, chosen_seed
 from ..starting import prepare_for
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
+from .interrupt import PausedError
 from .naming import flag_of, in_words
 from .options import with_drawn_seed
 from .outcome import CommandOutcome, would_do
@@ -53,6 +54,7 @@ QUICK = {
     "errors": (0.0, 0.2),
     "steps": 60,
 }
+TITLE = "The miniature, measured"
 TABLE1 = ("table1", "difficulty", "verifier")
 # Studies that read an option; those that are not here read it all.
 READ_BY = {
@@ -63,7 +65,10 @@ READ_BY = {
 
 
 def run_shapes(given: Mapping[str, Any], command: str) -> CommandOutcome:
-    """Runs the study, or resumes it; its tables are the outcome."""
+    """Runs the study, or resumes it; its tables are the outcome.
+
+    PausedError after the given hours, with a page of the prompts done so far.
+    """
     _check_effects(given)
     file, pool = fresh_file(given), pool_of(given)
     plan, evaluation = _asked(with_drawn_seed(given, recorded_seed(file)))
@@ -84,7 +89,10 @@ def run_shapes(given: Mapping[str, Any], command: str) -> CommandOutcome:
         sys.stderr.write(f"Every family has as many prompts as the others, so {prompts} in all.\n")
     sys.stderr.write(f"{searches}, at most {pictures} a prompt, {pool_text(pool)}.\n")
     total, counts = len(evaluation.trials), evaluate(evaluation, file, build, pool)
-    watch(counts, total, "searches", given.get("hours"))
+    try:
+        watch(counts, total, "searches", given.get("hours"))
+    except PausedError as pause:
+        raise PausedError(f"{pause}{_shown_so_far(evaluation, plan, file, command)}") from None
     return finished(file, _published(evaluation, plan, file, command))
 
 
@@ -129,13 +137,38 @@ def _asked(given: Mapping[str, Any]) -> tuple[StudyPlan, Evaluation]:
 def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str) -> str:
     """Writes FILE, its plots and its page, and returns the tables."""
     results = results_so_far(evaluation, file)
-    sections = [_section(study, results, plan) for study in studies_in(evaluation.study)]
+    sections, origin = _sections(results, plan), Origin(command, evaluation.seed, results.cost)
     for section in sections:
         if section.plot:
             plot = file.with_name(f"{file.stem}-{section.title}.png")
             files.replace_file(plot, section.plot)
-    count, different = len(evaluation.prompts), meanings(evaluation.prompts)
-    notes = [
+    tables = {section.title: [table.data() for table in section.tables] for section in sections}
+    record = {"summary": {"tables": tables}, "outcomes": results.records}
+    journal = evaluation.journal(file)
+    return publish(journal, TITLE, _notes(results), sections, origin, record)
+
+
+def _shown_so_far(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str) -> str:
+    """Writes the page of the first prompts of a paused evaluation; says so in a sentence, or "" if
+    too few are done."""
+    results = results_so_far(evaluation, file)
+    count, all_of_them = len(results.evaluation.prompts), len(evaluation.prompts)
+    if not count:
+        return ""
+    so_far = f"Not finished: these are the first {count:,} of {all_of_them:,} prompts."
+    origin, journal = Origin(command, evaluation.seed, results.cost), evaluation.journal(file)
+    publish_page(journal, TITLE, [so_far, *_notes(results)], _sections(results, plan), origin)
+    return f" The results of the first {counted(count, 'prompt')} are in {journal.page}."
+
+
+def _sections(results: Results, plan: StudyPlan) -> list[Section]:
+    return [_section(study, results, plan) for study in studies_in(results.evaluation.study)]
+
+
+def _notes(results: Results) -> list[str]:
+    prompts = results.evaluation.prompts
+    count, different = len(prompts), meanings(prompts)
+    return [
         f"Right is the share of {count:,} held-out prompts, of {different:,} different meanings, "
         "whose best picture is right. N is the number of pictures painted for a prompt. A family "
         "of few meanings repeats them with other noise, so its figures are about just these.",
@@ -144,11 +177,6 @@ def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
         *filter(None, [results.unjudged_text]),
     ]
-    tables = {section.title: [table.data() for table in section.tables] for section in sections}
-    record = {"summary": {"tables": tables}, "outcomes": results.records}
-    origin = Origin(command, evaluation.seed, results.cost)
-    journal = evaluation.journal(file)
-    return publish(journal, "The miniature, measured", notes, sections, origin, record)
 
 
 def _section(study: str, results: Results, plan: StudyPlan) -> Section:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class Evaluation:
 
 
 class Results:
-    """The outcomes of an evaluation by arm; complete if every prompt has one."""
+    """The outcomes of an evaluation by arm, one of each prompt."""
 
     def __init__(self, evaluation: Evaluation, lines: Sequence[dict[str, Any]]) -> None:
         self.evaluation, self.lines = evaluation, lines
@@ -130,4 +131,12 @@ def evaluate(
 
 
 def results_so_far(evaluation: Evaluation, file: Path) -> Results:
-    return Results(evaluation, evaluation.journal(file).lines(dict))
+    """The results of the first prompts that all arms have searched, equally many of each family;
+    of all prompts once the evaluation is done."""
+    lines = evaluation.journal(file).lines(dict)
+    searched = Counter(line["index"] for line in lines)
+    count = len(evaluation.prompts)
+    done = next((i for i in range(count) if searched[i] < len(evaluation.arms)), count)
+    done -= done % len({prompt.family for prompt in evaluation.prompts})
+    begun = replace(evaluation, prompts=evaluation.prompts[:done])
+    return Results(begun, [line for line in lines if line["index"] < done])

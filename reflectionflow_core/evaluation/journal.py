@@ -34,6 +34,10 @@ class Journal:
         return part_of(self.file)
 
     @property
+    def page(self) -> Path:
+        return self.file.with_suffix(".html")
+
+    @property
     def header(self) -> dict[str, Any]:
         """The header as read back from JSON."""
         return json.loads(json.dumps({"format": FORMAT, **self.settings}))

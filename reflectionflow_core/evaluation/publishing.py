@@ -40,11 +40,23 @@ def publish(
 
     `record` is added to the file, besides the header and the provenance.
     """
-    provenance = provenance_of(origin)
-    page = results_page(title, [*notes, *in_sentences(provenance)], sections)
-    files.replace_file(journal.file.with_suffix(".html"), page.encode())
+    provenance = publish_page(journal, title, notes, sections, origin)
     journal.finish({"provenance": provenance, **record})
     return "".join([*map(_section_text, sections), *(f"{note}\n" for note in notes)])
+
+
+def publish_page(
+    journal: Journal,
+    title: str,
+    notes: Sequence[str],
+    sections: Sequence[Section],
+    origin: Origin,
+) -> dict[str, Any]:
+    """Writes the page only, also of an evaluation that is not finished; returns the provenance."""
+    provenance = provenance_of(origin)
+    page = results_page(title, [*notes, *in_sentences(provenance)], sections)
+    files.replace_file(journal.page, page.encode())
+    return provenance
 
 
 def _section_text(section: Section) -> str:

@@ -85,8 +85,13 @@ def difficulty(plan: StudyPlan) -> list[Arm]:
 
     Prompts are classified by other pictures than those compared.
     """
-    sorting = SearchSettings(width=10, depth=0, strategy="noise", batch_size=5)
-    return [Arm(SORTING, sorting, dice=1), *table1(plan)]
+    return [_sorting(), *table1(plan)]
+
+
+def _sorting() -> Arm:
+    """Ten pictures of other noise than the compared arms', which tell how hard a prompt is."""
+    ten = SearchSettings(width=10, depth=0, strategy="noise", batch_size=5)
+    return Arm(SORTING, ten, dice=1)
 
 
 def verifier(plan: StudyPlan) -> list[Arm]:
@@ -168,7 +173,7 @@ def scouts(plan: StudyPlan) -> list[Arm]:
     arms = [
         Arm(f"{n}, {LONG_STEPS} steps", replace(one, strategy=n), steps=LONG_STEPS) for n in names
     ]
-    return _also_with_errors(arms)
+    return [_sorting(), *_also_with_errors(arms)]
 
 
 def adaptive(plan: StudyPlan) -> list[Arm]:

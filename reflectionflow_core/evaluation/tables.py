@@ -204,41 +204,71 @@ def steps_saved(results: Results, plan: StudyPlan) -> Table:
 
 def by_worth(results: Results, plan: StudyPlan) -> Table:
     """Every arm after the diffusion steps of a number of whole pictures."""
+    everyone = np.ones(len(results.families), bool)
+    return _by_worth("right after S steps", everyone, results, plan)
+
+
+def by_worth_if_hard(results: Results, plan: StudyPlan) -> Table:
+    """As `by_worth`, of the prompts that are hard for the base model (§4.4)."""
+    hard = results.share_right(SORTING) < CLASSES["hard"][1]
+    title = f"right after S steps, {int(hard.sum())} hard prompts"
+    return _by_worth(title, hard, results, plan)
+
+
+def _by_worth(title: str, chosen: np.ndarray, results: Results, plan: StudyPlan) -> Table:
     budgets = tuple(float(b * LONG_STEPS) for b in sorted(set(plan.budgets)))
-    rows = [
-        (name, tuple(share(results.success(name, budget, "steps")) for budget in budgets))
-        for name in results.by_arm
-    ]
+    rows = []
+    for name in _compared(results):
+        success = (results.success(name, budget, "steps")[chosen] for budget in budgets)
+        rows.append((name, tuple(share(each) if chosen.any() else None for each in success)))
     columns = tuple(f"S = {budget:g}" for budget in budgets)
-    return Table("right after S steps", columns, tuple(rows), budgets, "diffusion steps")
+    return Table(title, columns, tuple(rows), budgets, "diffusion steps")
 
 
 def steps_against(results: Results, plan: StudyPlan) -> Table:
-    """Steps of each search relative to the fixed schedule and to reflection that stops at a pass.
+    """Steps of each search relative to two baselines: the fixed schedule, and reflection that
+    stops at a pass.
 
-    The last column is its final gain over the latter, paired by prompt.
+    Both end with the same picture, since none ranks above a pass. Columns: until equally many
+    prompts are correct as with them in the end, as a share of the steps of the fixed schedule and
+    of those that reflection takes for it; in total; in total where the first picture is wrong; and
+    the final gain, paired by prompt.
     """
     most = max(plan.budgets) * LONG_STEPS
+    grid = np.arange(0, most + 1, LONG_STEPS // 10)
     rows = []
-    for name in results.by_arm:
+    for name in _compared(results):
         stopping = judged_like(name, f"reflection, {LONG_STEPS} steps")
         spent, other = results.spent(name, "steps"), results.spent(stopping, "steps")
-        ours, theirs = (results.success(arm, most, "steps") for arm in (name, stopping))
+        our, their = (
+            np.array([results.success(arm, budget, "steps") for budget in grid]).T
+            for arm in (name, stopping)
+        )
+        fixed = np.where(grid == most, their, False)  # all of its pictures are painted
         wrong = ~results.success(stopping, LONG_STEPS, "steps")
         cells = (
+            cost_ratio(our, fixed, grid),
+            cost_ratio(our, their, grid),
             mean(spent / most),
             ratio(spent, other),
             ratio(spent[wrong], other[wrong]) if wrong.any() else None,
-            difference(ours, theirs),
+            difference(our[:, -1], their[:, -1]),
         )
         rows.append((name, cells))
     columns = (
-        "of the fixed search",
-        "of the one that stops",
-        "first picture wrong",
+        "to be right as often as the fixed search",
+        "... as the one that stops",
+        "to the end, of the fixed search",
+        "... of the one that stops",
+        "... first picture wrong",
         "gain over it",
     )
     return Table("share of the steps", columns, tuple(rows))
+
+
+def _compared(results: Results) -> list[str]:
+    """The arms but the one that only tells how hard prompts are."""
+    return [name for name in results.by_arm if name != SORTING]
 
 
 def by_total(results: Results, plan: StudyPlan) -> Table:
@@ -328,7 +358,7 @@ TABLES: dict[str, Sequence[Callable[[Results, StudyPlan], Table]]] = {
         *(gain_over_noise, gain_over_first, by_strategy, by_atoms, costs),
     ),
     "steps": (by_steps, steps_saved, costs),
-    "scouts": (by_worth, steps_against, costs),
+    "scouts": (by_worth, by_worth_if_hard, steps_against, costs),
     "adaptive": (by_total, gain_over_equal_shares, by_budget, costs),
 }
 

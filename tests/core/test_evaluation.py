@@ -35,8 +35,20 @@ from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.evaluation.prompts import held_out, meanings
 from reflectionflow_core.evaluation.sharing import SharedSampling
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
-from reflectionflow_core.evaluation.studies import STUDIES, StudyPlan, studies_in, study_named
-from reflectionflow_core.evaluation.tables import by_atoms, markdown, tables_of
+from reflectionflow_core.evaluation.studies import (
+    SORTING,
+    STUDIES,
+    StudyPlan,
+    studies_in,
+    study_named,
+)
+from reflectionflow_core.evaluation.tables import (
+    by_atoms,
+    by_worth_if_hard,
+    markdown,
+    steps_against,
+    tables_of,
+)
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
 from reflectionflow_core.flux.painter import FluxPainter
@@ -257,6 +269,11 @@ def test_a_study_in_parts_ends_as_one_that_ran_through(tmp_path, monkeypatch, ca
         said = capsys.readouterr().err.splitlines()[-1]
         assert "searches done and kept; give the same command again to continue." in said
         pieces.append(said)
+        page = tmp_path / "parts.html"
+        # Prompts are shown once every family has one more, that is after nine searches.
+        assert page.exists() == ("The results of the first 3 prompts are in" in said)
+        assert page.exists() == (len(pieces) >= 9)
+        assert not page.exists() or "the first 3 of 6 prompts" in page.read_text("utf-8")
     assert status == 0 and len(pieces) == 17  # of 18 searches
     records = [json.loads((tmp_path / f"{name}.json").read_bytes()) for name in ("whole", "parts")]
     assert records[0]["outcomes"] == records[1]["outcomes"]
@@ -282,6 +299,32 @@ def test_atoms_of_the_best_picture_are_averaged_over_prompts_in_both_ways():
     assert [cell and cell.mean for cell in cells] == [0.625, 0.0, 0.875, 0.5]
     older = Results(evaluation, [{**asdict(replace(each, met=())), "trace": {}} for each in kept])
     assert by_atoms(older, StudyPlan(budgets=(1,))).rows == (("a", (None, None)),)
+
+
+def test_steps_are_compared_with_the_fixed_search_and_the_one_that_stops():
+    """Two prompts, one of them hard: theirs are right after 60 and 240 steps, ours after 30 and
+    120; the fixed search takes all 480."""
+    plan, prompts = StudyPlan(budgets=(1, 16)), held_out(1, 0, FAMILIES)[:2]
+    arms = [SORTING, "reflection, 30 steps", "scouts, 30 steps"]
+    evaluation = Evaluation("scouts", [Arm(n, SearchSettings()) for n in arms], prompts, 0, {})
+    sorted_by = [(True,) * 10, (True,) + (False,) * 9]
+    outcomes = [Outcome(SORTING, i, (1.0,) * 10, right) for i, right in enumerate(sorted_by)]
+    for arm, both in zip(arms[1:], ((60, 240), (30, 120)), strict=True):
+        for i, steps in enumerate(both):
+            spent = Spent(1, steps, 0, 0.1)
+            outcomes.append(Outcome(arm, i, (1.0,), (True,), (spent,), spent))
+    results = Results(evaluation, [{**asdict(each), "trace": {}} for each in outcomes])
+    means = {
+        name: [cell and round(cell.mean, 3) for cell in cells]
+        for name, cells in steps_against(results, plan).rows
+    }
+    assert means == {
+        arms[1]: [0.5, 1.0, round(150 / 480, 3), 1.0, 1.0, 0.0],
+        arms[2]: [0.25, 0.5, round(75 / 480, 3), 0.5, 0.5, 0.0],
+    }
+    hard = by_worth_if_hard(results, plan)
+    assert hard.title == "right after S steps, 1 hard prompts" and hard.budgets == (30, 480)
+    assert [[cell and cell.mean for cell in cells] for _, cells in hard.rows] == [[0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize("strategies", [("reflection",), ("baseline",), ("noise", "reflection")])
