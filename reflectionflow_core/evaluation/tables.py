@@ -241,7 +241,7 @@ def steps_against(results: Results, plan: StudyPlan) -> Table:
         stopping = judged_like(name, f"reflection, {LONG_STEPS} steps")
         spent, other = results.spent(name, "steps"), results.spent(stopping, "steps")
         our, their = (
-            np.array([results.success(arm, budget, "steps") for budget in grid]).T
+            np.array([results.success(arm, budget, "steps") for budget in grid.tolist()]).T
             for arm in (name, stopping)
         )
         fixed = np.where(grid == most, their, False)  # all of its pictures are painted

@@ -6,7 +6,7 @@ The transformer may come from a separate file, as fine-tuned ones do.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,17 +73,36 @@ def check_loaded(modules: Mapping[str, nn.Module], source: str | Path) -> None:
     """InputError for weights that the files lack; diffusers leaves them without values."""
     for part, module in modules.items():
         if missing := [name for name, weight in module.named_parameters() if weight.is_meta]:
-            raise InputError(
-                f"The weights of the {part} in {source} lack {listed(missing)}. Download the "
-                "folder again, or give one whose config.json belongs to its weights."
-            )
+            raise lacking(part, source, missing)
+
+
+def load_encoder(cls: Any, part: Path, dtype: torch.dtype, **options: Any) -> nn.Module:
+    """A text encoder of transformers from a part of a pipeline's folder.
+
+    InputError for weights that the files lack; transformers fills them with random values.
+    """
+    model, found = cls.from_pretrained(
+        part, dtype=dtype, local_files_only=True, output_loading_info=True, **options
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise lacking(part.name, part.parent, missing)
+    return model
+
+
+def lacking(part: str, source: str | Path, missing: Sequence[str]) -> InputError:
+    return InputError(
+        f"The weights of the {part} in {source} lack {listed(missing)}. Download the folder again, "
+        "or give one whose config.json belongs to its weights."
+    )
 
 
 def _pipeline(
     source: str | Path, dtype: torch.dtype, texts: bool, transformer: str | Path | None
 ) -> FluxPipeline:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+    from transformers import CLIPTextModel, T5EncoderModel
 
+    encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
     folder = local_folder(source)
     if folder is not None:
         _check_folder(folder, texts, with_transformer=transformer is None)
@@ -95,6 +114,9 @@ def _pipeline(
             warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
             if transformer is not None:
                 given["transformer"] = _transformer(transformer, name, dtype, local)
+            if folder is not None and texts:
+                loaded = {p: load_encoder(cls, folder / p, dtype) for p, cls in encoders.items()}
+                given.update(loaded)
             return FluxPipeline.from_pretrained(
                 name, torch_dtype=dtype, local_files_only=local, **given
             )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..flux.folders import VARIANTS, first_line, weight_files
-from ..flux.load import DTYPES, check_loaded
+from ..flux.load import DTYPES, check_loaded, load_encoder
 from ..flux.placement import PLANS, choose_plan, device_named, total_bytes
 from ..flux.settings import SamplingSettings
 from ..protocols import Painter
@@ -87,12 +87,13 @@ class PipelineLoader:
 
 def load_pipeline(kind: Kind, dtype: torch.dtype) -> Any:
     """The pipeline with its weights in host memory; raises InputError where it does not load."""
-    folder = kind.folder
-    given: dict[str, Any] = (
-        {} if folder is None else {**_processors(kind), "variant": _variant(kind)}
-    )
+    folder, given = kind.folder, dict[str, Any]()
     try:
         with _old_dtype_name():
+            if folder is not None:
+                variant = _variant(kind)
+                encoders = _encoders(kind, dtype, variant)
+                given = {**_processors(kind), **encoders, "variant": variant}
             pipeline = library_class("diffusers", kind.name, kind.source).from_pretrained(
                 str(folder or kind.source),
                 torch_dtype=dtype,
@@ -222,6 +223,18 @@ def _processors(kind: Kind) -> dict[str, Any]:
         )
         for name, library, cls in parts_of(kind)
         if cls.startswith("Qwen") and cls.endswith("VLProcessor")
+    }
+
+
+def _encoders(kind: Kind, dtype: torch.dtype, variant: str | None) -> dict[str, nn.Module]:
+    """The parts of transformers that have weights, with all of them."""
+    assert kind.folder is not None
+    return {
+        name: load_encoder(
+            library_class(library, cls, kind.source), kind.folder / name, dtype, variant=variant
+        )
+        for name, library, cls in parts_of(kind)
+        if library == "transformers" and has_weights(cls)
     }
 
 

@@ -326,6 +326,7 @@ def test_a_pipeline_that_paints_pixels_without_a_vae_is_loaded(folder_of, monkey
         def set_progress_bar_config(self, disable: bool) -> None: ...
 
     monkeypatch.setattr(load, "library_class", lambda *_: Pixels)
+    monkeypatch.setattr(load, "_encoders", lambda *_: {})
     assert isinstance(load.load_pipeline(kind_of(str(folder_of("sd15"))), torch.float32), Pixels)
 
 
