@@ -17,7 +17,7 @@ from ..protocols import Actors
 from ..record import InputError
 from ..settings import SearchSettings
 from ..texts import printable
-from .interrupt import PausedError, sigint_raises
+from .interrupt import PausedError, memory_told, sigint_raises
 from .naming import command_text
 from .outcome import CommandOutcome, kept_apart, open_page
 from .output import output_explained
@@ -119,7 +119,7 @@ def _outcome(
     from ..search.unjudged import UnjudgedError
 
     try:
-        with sigint_raises():
+        with sigint_raises(), memory_told():
             return _command(command, given, argv, build_actors)
     except InputError as error:
         return CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")

@@ -1,4 +1,4 @@
-"""How a command ends early: by Ctrl-C, as a KeyboardInterrupt, or by --hours."""
+"""How a command ends early: by Ctrl-C, as a KeyboardInterrupt, by --hours, or out of memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
+
+from ..record import InputError
 
 
 class PausedError(Exception):
@@ -37,3 +39,20 @@ def sigint_raises() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """A context in which memory that runs out is an InputError, which says what helps."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        from ..flux.placement import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        words = (str(error).strip().splitlines() or ["none is left"])[0].rstrip(".")
+        raise InputError(
+            f"Memory ran out ({words}). Choose --offload streamed or phased, a smaller picture or "
+            "model, or close other programs that use the device."
+        ) from error

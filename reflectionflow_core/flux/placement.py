@@ -243,3 +243,11 @@ def _may_pin(size: int) -> bool:
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device's memory ran out; MPS and the CPU raise a plain RuntimeError for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)

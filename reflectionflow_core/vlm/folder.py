@@ -14,6 +14,7 @@ from transformers import AutoProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from ..flux.folders import check_weights, first_line, listed, local_folder, read_json, weight_files
+from ..flux.placement import is_out_of_memory
 from ..record import InputError
 from ..settings import check_choice
 from ..texts import no_folder
@@ -53,7 +54,7 @@ def load_model(
             **options,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         raise InputError(
             f"{source} could not be loaded: {first_line(error)} {give}, or its id on the hub."

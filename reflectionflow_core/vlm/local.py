@@ -23,7 +23,7 @@ from transformers import (
 
 from ..allowance import NoCallsLeftError, take_calls
 from ..flux.folders import first_line
-from ..flux.placement import Placement, Resident, device_named
+from ..flux.placement import Placement, Resident, device_named, is_out_of_memory
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from .choices import Tokens, masses, prefixes, relative_masses, spellings
@@ -225,9 +225,10 @@ class LocalVlm:
         try:
             with torch.no_grad(), self.placement.on_device(self.model):
                 return answer_batch(asked, indices, progress)
-        except torch.OutOfMemoryError:
-            reason = "Memory ran out on a question; choose smaller pictures or a smaller model."
-            failure = Failure(reason, temporary=True)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = Failure("Memory ran out; choose smaller pictures or models.", temporary=True)
         except UnfitError as error:
             failure = Failure(str(error))
         except NoCallsLeftError as error:

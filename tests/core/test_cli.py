@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from fakes import ToyGenerator, Toys, ToyVerifier
 from PIL import Image
 
@@ -180,6 +181,28 @@ def test_an_actor_that_fails_keeps_its_traceback_and_every_picture(tmp_path, cap
         )
     assert len(history(tmp_path).splitlines()) == 2
     assert "2 finished pictures kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee more."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB, max allowed: 18 GB)."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
+    ids=["cuda", "mps", "cpu"],
+)
+def test_where_memory_runs_out_a_search_keeps_its_pictures_and_says_what_helps(
+    tmp_path, capsys, error
+):
+    failing = Toys(generator=ToyGenerator(script={2: error})).actors()
+    asked = ["run", PROMPT, "--out", str(tmp_path), *SMALL]
+    assert main(asked, build_actors=lambda *_: failing) == 2
+    assert len(history(tmp_path).splitlines()) == 2
+    said = capsys.readouterr().err
+    assert "2 finished pictures kept" in said
+    first = str(error).splitlines()[0].rstrip(".")
+    assert f"reflectionflow: Memory ran out ({first}). Choose --offload streamed" in said
 
 
 BAD_INPUT = {
