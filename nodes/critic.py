@@ -87,9 +87,14 @@ class Critic(io.ComfyNode):
                 f"The evolver {evolver} asks no model, but text_model is wired. Remove that wire, "
                 f"or choose {AUTOMATIC}."
             )
-        return io.NodeOutput(
-            role("writer", writer, vlm), rewriting, role("inspector", inspector, vlm)
-        )
+        writing, inspecting = role("writer", writer, vlm), role("inspector", inspector, vlm)
+        asking = (writing, inspecting) if text_model else (writing, rewriting, inspecting)
+        if vlm is not None and not any(each.vlms for each in asking):
+            raise InputError(
+                f"No role of this Critic asks the model that is wired to vlm. Remove that wire, or "
+                f"choose {AUTOMATIC} for writer, evolver or inspector."
+            )
+        return io.NodeOutput(writing, rewriting, inspecting)
 
 
 def role_input(name: str, meaning: str) -> io.Input:
