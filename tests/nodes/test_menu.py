@@ -370,17 +370,6 @@ def test_a_critic_that_must_ask_a_model_is_refused_without_one(
     assert not run.outputs  # nothing was painted
 
 
-def test_a_critic_that_asks_its_wired_model_nothing_is_refused(comfy: ComfyServer) -> None:
-    graph = {**menu_graph(), "mini": ours("MiniatureLoader")}
-    clip = {"source": "from ComfyUI's CLIP", "source.clip": link("mini", 1)}
-    graph["vision"] = ours("VisionModel", **clip)
-    silent = {"writer": "template", "evolver": "rules", "inspector": "exact"}
-    graph["critic"] = ours("Critic", vlm=link("vision"), **silent)
-    run = comfy.run(graph)
-    assert run.error.startswith("No role of this Critic asks the model that is wired to vlm")
-    assert not run.outputs
-
-
 def test_without_a_model_the_critic_leaves_prompts_as_they_are_unless_rules_know_them(
     comfy: ComfyServer,
 ) -> None:

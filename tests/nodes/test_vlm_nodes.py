@@ -245,6 +245,19 @@ def test_a_writer_and_an_evolver_that_fail_are_a_line_on_the_node_and_in_the_log
     assert "The writer failed" in shown  # beside the round's pictures, when all is over
 
 
+def test_a_critic_that_asks_its_wired_model_nothing_is_refused(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(lambda _: refuses(404)) as server:
+        graph = menu_graph()
+        graph["vlm"] = ours("VlmEndpoint", profile=profile("idle", server.url), refresh=0)
+        silent = {"writer": "template", "evolver": "rules", "inspector": "exact"}
+        graph["critic"] = ours("Critic", vlm=link("vlm"), **silent)
+        run = comfy.run(graph)
+    assert run.error.startswith("No role of this Critic asks the model that is wired to vlm")
+    assert not run.outputs
+
+
 def scored_by(profile_name: str) -> Graph:
     graph = drafts_graph(2)
     graph["vlm"] = ours("VlmEndpoint", profile=profile_name, refresh=0)
