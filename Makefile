@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PROMPT ?= a photo of a green square and a purple square
+PROMPT ?= a photo of a green triangle above a purple circle
 QUICK := $(addprefix tests/core/test_,golden_histories.py record.py search.py search_rounds.py \
 	search_properties.py previews.py thinking.py staged.py adaptive.py portfolio.py recheck.py archive.py \
 	report.py registry.py verifier_spec.py vlm_answers.py vlm_writers.py vlm_verifiers.py)
@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.demo
 	rm -rf demo
-	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 24
+	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 8
 
 # Files are begun in our order (tests/conftest.py), the slow ones first.
 test: $(VENV)/.installed
@@ -31,7 +31,7 @@ test-comfyui: $(VENV)/.installed
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --threads 2
 
 # Others' tools for node packs, in an environment of their own; their findings are to be read, since
 # some are heuristics (CONTRIBUTING.md). comfy-lint asks the ComfyUI at COMFY_URL.

@@ -91,7 +91,7 @@ def test_the_corrector_leaves_a_right_picture_as_it_is(actors) -> None:
 def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
     settings = SearchSettings(width=3, depth=1, seed=25)
     actors = build_actors(ActorChoice(), settings)
-    prompt = "a photo of a green square and a purple square"  # the demo's
+    prompt = "a photo of a green square and a purple square"
 
     def run() -> History:
         (history,) = deque(search(prompt, settings, actors), maxlen=1)
