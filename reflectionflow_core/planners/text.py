@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..record import InputError, Stage
@@ -10,11 +11,23 @@ ARROW = "→"
 
 
 def as_text(stages: Sequence[Stage]) -> str:
-    """One line per stage: "instruction → scene → object; object"."""
+    """One line per stage: "instruction → scene → object; object".
+
+    An arrow, semicolon or line break of a text is written in another way, so that the line can be
+    read again.
+    """
     return "\n".join(
-        f" {ARROW} ".join([stage.instruction, stage.scene, "; ".join(stage.objects)])
+        f" {ARROW} ".join([_plain(stage.instruction), _plain(stage.scene), _listed(stage.objects)])
         for stage in stages
     )
+
+
+def _listed(objects: Sequence[str]) -> str:
+    return "; ".join(_plain(each.replace(";", ",")) for each in objects)
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(f"{ARROW}|->", " to ", text).split())
 
 
 def from_text(text: str) -> tuple[Stage, ...]:

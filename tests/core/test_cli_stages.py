@@ -12,8 +12,8 @@ from fakes import ToyCorrector, Toys, ToyVerifier
 from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.cli import main
 from reflectionflow_core.miniature.inspector import ExactInspector
-from reflectionflow_core.planners.text import as_text
-from reflectionflow_core.record import InputError
+from reflectionflow_core.planners.text import as_text, from_text
+from reflectionflow_core.record import InputError, Stage
 from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.settings import SearchSettings
 
@@ -128,3 +128,10 @@ def test_a_choice_has_an_inspector_for_a_search_in_stages_only() -> None:
             build_actors(choice, SearchSettings())
     with pytest.raises(InputError, match="The inspector 'vlm' asks a vision-language model"):
         build_actors(ActorChoice(inspector="vlm"), staged)
+
+
+def test_a_models_plan_is_read_again_whatever_signs_are_in_its_texts() -> None:
+    told = Stage("turn red → blue", "a blue\ncup -> full", ("cup; blue", "a\u2028saucer"))
+    (again,) = from_text(as_text([told]))
+    assert again == Stage("turn red to blue", "a blue cup to full", ("cup, blue", "a saucer"))
+    assert from_text(as_text([again])) == (again,)
