@@ -19,7 +19,7 @@ from .texts import reason_of, user_path
 from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
 
-LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # where somebody looked into a folder
+LEFT_BY_WINDOWS = ("Thumbs.db", "desktop.ini")  # where somebody looked into a folder
 SAMPLE = 1 << 20  # bytes that are read: enough to tell weights apart
 
 
@@ -97,12 +97,16 @@ def vlm_identity(spec: str) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's size and first bytes; for a folder, of all its files and their names."""
+    """SHA-256 of a file's size and first bytes; for a folder, of all its files and their names.
+
+    Hidden files do not count: macOS, git and downloads from the hub leave some.
+    """
     whole = hashlib.sha256()
     try:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and file.name not in LEFT_BY_SYSTEMS:
-                name = file.relative_to(path).as_posix() if file != path else ""
+            name = file.relative_to(path).as_posix() if file != path else ""
+            hidden = any(part.startswith(".") for part in name.split("/"))
+            if file.is_file() and not hidden and file.name not in LEFT_BY_WINDOWS:
                 whole.update(f"{name} {file.stat().st_size}\n".encode("utf-8", "surrogateescape"))
                 with file.open("rb") as stream:
                     whole.update(stream.read(SAMPLE))

@@ -80,6 +80,9 @@ def test_a_model_is_known_by_its_weights_wherever_it_lies(tmp_path):
         (flux_folder(tmp_path / name) / "transformer").mkdir()
         (tmp_path / name / "transformer" / "weights.safetensors").write_bytes(b"1234")
     (tmp_path / "there" / ".DS_Store").write_bytes(b"the Finder was here")
+    (tmp_path / "there" / "transformer" / "._weights.safetensors").write_bytes(b"macOS")
+    (tmp_path / "there" / ".cache" / "huggingface").mkdir(parents=True)
+    (tmp_path / "there" / ".cache" / "huggingface" / "weights.metadata").write_text("a time")
     here, there = (identity(ActorChoice(str(tmp_path / name))) for name in ("here", "there"))
     assert here == there
     (tmp_path / "there" / "transformer" / "weights.safetensors").write_bytes(b"1235")
