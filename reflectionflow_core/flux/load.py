@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 # Parts without weights need one of these files; otherwise transformers builds an empty tokenizer.
@@ -149,9 +150,15 @@ def _check_folder(folder: Path, texts: bool, with_transformer: bool) -> None:
             f"{folder} has no model_index.json. Give a folder in diffusers format, which "
             "contains transformer, vae, text_encoder and text_encoder_2."
         )
-    kind = read_json(index).get("_class_name")
-    if kind != "FluxPipeline":
+    parts = read_json(index)
+    if (kind := parts.get("_class_name")) != "FluxPipeline":
         raise InputError(f"{folder} holds a {kind}, not a FluxPipeline. Give a FLUX.1 folder.")
+    sampler = parts.get("scheduler")
+    if isinstance(sampler, list) and sampler[1:] != [SCHEDULER]:
+        raise InputError(
+            f"{index} names the scheduler {sampler[-1]}, whose steps are not FLUX's own. "
+            f'Set its "scheduler" to ["diffusers", "{SCHEDULER}"].'
+        )
     left_out = {*(() if texts else TEXT_PARTS), *(() if with_transformer else ("transformer",))}
     for part, names in WITHOUT_WEIGHTS.items():
         if part not in left_out and not any((folder / part / name).is_file() for name in names):

@@ -108,6 +108,14 @@ def test_another_kind_of_pipeline_is_refused(folder: Path) -> None:
         load_flux(folder)
 
 
+def test_another_scheduler_is_refused(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"][1] = "FlowMatchHeunDiscreteScheduler"
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="the scheduler FlowMatchHeunDiscreteScheduler, whose"):
+        load_flux(folder)
+
+
 def test_an_index_that_is_no_json_is_refused(folder: Path) -> None:
     (folder / "model_index.json").write_text("<html>")
     with pytest.raises(InputError, match=r"model_index.json cannot be read as JSON"):
