@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..miniature.prompts import FAMILIES
+from ..report.words import counted
 from .allocation import equal_allocation, portfolio_allocation
 from .evaluation import Results
 from .statistics import Estimate, cost_ratio, difference, mean, ratio, share
@@ -211,7 +212,7 @@ def by_worth(results: Results, plan: StudyPlan) -> Table:
 def by_worth_if_hard(results: Results, plan: StudyPlan) -> Table:
     """As `by_worth`, of the prompts that are hard for the base model (§4.4)."""
     hard = results.share_right(SORTING) < CLASSES["hard"][1]
-    title = f"right after S steps, {int(hard.sum())} hard prompts"
+    title = f"right after S steps, {counted(int(hard.sum()), 'hard prompt')}"
     return _by_worth(title, hard, results, plan)
 
 

@@ -323,7 +323,7 @@ def test_steps_are_compared_with_the_fixed_search_and_the_one_that_stops():
         arms[2]: [0.25, 0.5, round(75 / 480, 3), 0.5, 0.5, 0.0],
     }
     hard = by_worth_if_hard(results, plan)
-    assert hard.title == "right after S steps, 1 hard prompts" and hard.budgets == (30, 480)
+    assert hard.title == "right after S steps, 1 hard prompt" and hard.budgets == (30, 480)
     assert [[cell and cell.mean for cell in cells] for _, cells in hard.rows] == [[0, 1], [0, 1]]
 
 
