@@ -14,7 +14,14 @@ from ..reflectionflow_core.protocols import OfOneSize
 from ..reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from ..reflectionflow_core.search import complete, fresh_seed
 from ..reflectionflow_core.settings import chosen_seed
-from .comfy.masks import as_mask_text, is_undrawn, mask_for, mask_of_boxes, within_mask
+from .comfy.masks import (
+    NO_MASK,
+    as_mask_text,
+    is_undrawn,
+    mask_for,
+    mask_of_boxes,
+    within_mask,
+)
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_pictures
 from .shared.correcting import corrected, corrections, corrector_of
@@ -39,7 +46,6 @@ from .shared.sockets import (
 )
 from .steps import judged_text
 
-NO_MASK = "No mask was drawn, so the whole picture could change."
 NO_WORDS = (
     "Nothing says what to change. Type it into words, or wire a Critic's writer, which decides."
 )

@@ -16,6 +16,7 @@ from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .search import ACTORS, MAX_DEPTH, SAVED_GRAPH, graph_of, links_of
 from .shared.batches import number_of
+from .shared.effects import unused_text
 from .shared.prompt_batch import MOST_PROMPTS, PromptBatchSearch, prompt_batch, prompts_in
 from .shared.running import BatchProgress
 from .shared.schema import (
@@ -167,7 +168,8 @@ def results_of(batch: PromptBatchSearch, ended: bool) -> io.NodeOutput:
     sheet = prompts_sheet(rows, histories, early)
     batch.progress.show_pictures([sheet])
     drawn = to_batch([sheet])
-    said = "\n".join(filter(None, [overview_summary(rows), early.capitalize()]))
+    unused = unused_text(batch.searches[0].settings)
+    said = "\n".join(filter(None, [overview_summary(rows), early.capitalize(), unused]))
     shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(said).as_dict()
     best = [search.history.best for search in begun]
     return io.NodeOutput(

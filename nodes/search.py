@@ -51,7 +51,7 @@ from .shared.schema import (
 )
 from .shared.sockets import HistorySocket, PicturesSocket, SearchActors, SearchState
 from .shared.stopping import STOPPING
-from .shared.telling import newest, summary
+from .shared.telling import newest, notices_of, summary
 
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
 FOUND_BY = (
@@ -189,7 +189,7 @@ class ReflectionRound(io.ComfyNode):
         state = painted_round(history, actors, key, progress)
         if state.next_round == index:  # stop rule or budget ended the search
             return io.NodeOutput(state)
-        notice = _joined(notice_of_errors(state), *progress.failures)
+        notice = _joined(notices_of(state), *progress.failures)
         text = _joined(history_text(state.history), notice)
         say(progress.node_id, _joined(newest(state.history), notice))
         painted = to_batch([framed(candidate.image) for candidate in state.history.rounds[index]])

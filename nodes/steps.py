@@ -7,7 +7,6 @@ for all pictures or once for each; lists come from these nodes, or from any node
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import partial
 
 from comfy_api.latest import io, ui
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import Candidate, History, Region, Request, Verdict
+from ..reflectionflow_core.record import Candidate, History, Request, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import (
     UnjudgedError,
@@ -25,7 +24,7 @@ from ..reflectionflow_core.search import (
     unjudged_text,
 )
 from ..reflectionflow_core.settings import chosen_seed
-from .comfy.masks import as_mask_text
+from .comfy.masks import NO_MASK, regions_of
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
 from .shared.batches import as_line, as_requests, ask_by_prompt, for_each, number_of, parts, single
@@ -365,20 +364,16 @@ class CorrectorSampler(io.ComfyNode):
         drawn = [chosen_seed(each) for each in seed]
         noises = for_each(drawn, count, "seed"), for_each(round, count, "round"), range(count)
         seeds = list(map(fresh_seed, *noises))
-        regions = for_each(regions_of(mask), count, "mask")
-        asked = corrections(pictures, prompts, texts, seeds, regions)
+        regions = regions_of(mask)
+        places = for_each(regions, count, "mask")
+        asked = corrections(pictures, prompts, texts, seeds, places)
         painted = corrected(corrector, asked, size, progress)
         painted = list(map(in_its_region, asked, painted))
         said = f"{counted(count, 'picture')} corrected{drawn_text(seed, drawn)}"
-        say(cls.hidden.unique_id, said)
+        undrawn = mask is not None and regions == [None]
+        say(cls.hidden.unique_id, f"{said}\n{NO_MASK}" if undrawn else said)
         batches = [to_intermediate_device(batch) for batch in to_batches(painted)]
         return io.NodeOutput(batches, ui={"seed": list(map(str, drawn))})
-
-
-def regions_of(masks: Sequence[Tensor] | None) -> list[Region | None]:
-    """A region for each mask of each MASK; None, meaning everywhere, without one."""
-    single_masks = [one for batch in masks or () for one in (batch if batch.ndim == 3 else [batch])]
-    return [Region(mask=as_mask_text(one)) for one in single_masks] or [None]
 
 
 def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:

@@ -44,8 +44,10 @@ def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
     corrected = model.clone()
     holder = ModelPatcher(lora, mm.get_torch_device(), mm.unet_offload_device())
     corrected.set_additional_models(KEY, [holder])
-    corrected.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, KEY)
-    corrected.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _Wrapper(lora))
+    wrappers = {WrappersMP.OUTER_SAMPLE: _checks_pictures, WrappersMP.APPLY_MODEL: _Wrapper(lora)}
+    for place, wrapper in wrappers.items():
+        corrected.remove_wrappers_with_key(place, KEY)
+        corrected.add_wrapper_with_key(place, KEY, wrapper)
     return corrected
 
 
@@ -79,6 +81,30 @@ def flux_of(model: ModelPatcher) -> Flux:
             "Load FLUX.1-dev with one of ComfyUI's own loaders, or a GGUF of it."
         )
     return flux
+
+
+def _checks_pictures(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Around CFGGuider.outer_sample: ComfyUI would repeat or leave out pictures that are too few or
+    too many."""
+    for cond in (one for several in executor.class_obj.conds.values() for one in several):
+        if cond.get("reference_latents_method") == KEY:
+            check_pictures(cond["reference_latents"], len(noise))
+    return executor(noise, *args, **kwargs)
+
+
+def check_pictures(references: Sequence[Tensor], count: int) -> None:
+    """Raises InputError unless there is one reference, with one picture or one for each latent."""
+    if len(references) > 1:
+        raise InputError(
+            f"The conditioning has {len(references)} reference pictures, and the corrector takes "
+            "only one. Remove Reference Latent after Corrector Conditioning."
+        )
+    pictures = len(references[0])
+    if pictures not in (1, count):
+        raise InputError(
+            f"Corrector Conditioning has {pictures} pictures, and the latent has a batch of "
+            f"{count}. Give it one picture, or make a batch of {pictures} latents."
+        )
 
 
 class _Wrapper:

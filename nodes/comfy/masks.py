@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,10 +11,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.record import InputError, Region
 from ...reflectionflow_core.regions.masks import mask_text
 
 UNDRAWN = (64, 64)  # height and width of that mask, whatever the picture's size
+NO_MASK = "No mask was drawn, so the whole picture could change."
+EMPTY = (
+    "The mask is empty, so nothing may change. Paint over what to fix in the mask editor, or "
+    "remove the mask's wire."
+)
 
 
 def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Tensor:
@@ -35,6 +41,17 @@ def as_mask_text(mask: Tensor) -> str:
     """A MASK (1, height, width) as the settings of a search hold it; raises InputError."""
     values = single_mask(mask)[0].float().cpu().numpy()
     return mask_text(Image.fromarray((values * 255).round().astype("uint8")))
+
+
+def regions_of(masks: Sequence[Tensor] | None) -> list[Region | None]:
+    """A region for each mask of each MASK; None, meaning everywhere, without one and for one that
+    nobody has drawn. Raises InputError if all masks are empty."""
+    singles = [one for batch in masks or () for one in (batch if batch.ndim == 3 else [batch])]
+    if not singles or (len(singles) == 1 and is_undrawn(singles[0])):
+        return [None]
+    if not any(bool(one.any()) for one in singles):
+        raise InputError(EMPTY)
+    return [Region(mask=as_mask_text(one)) for one in singles]
 
 
 def mask_of_boxes(boxes: Any, picture: Tensor) -> Tensor:
@@ -86,10 +103,7 @@ def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
         # Nearest, so that nothing outside of the mask gets a share of it.
         mask = interpolate(mask[None], size=size, mode="nearest-exact")[0]
     if not bool(mask.any()):
-        raise InputError(
-            "The mask is empty, so nothing may change. Paint over what to fix in the mask editor, "
-            "or remove the mask's wire."
-        )
+        raise InputError(EMPTY)
     return mask
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...reflectionflow_core.archive.lines import pixel_digest
 from ...reflectionflow_core.record import Candidate, InputError, Request, Verdict
+from ...reflectionflow_core.report import counted
 from ...reflectionflow_core.search import complete
 from ..comfy.tensors import to_pictures
 from .sockets import ScoredPicture
@@ -31,7 +32,8 @@ def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
     if len(given) == 1:
         return list(given) * count
     raise InputError(
-        f"There are {len(given)} {name}s for {count} pictures. Give one for all, or one for each."
+        f"There are {len(given)} {name}s for {counted(count, 'picture')}. Give one for all, or one "
+        "for each."
     )
 
 

@@ -129,7 +129,8 @@ def round_key(
     chosen = {name: str(value) for name, value in handles.chosen.items()}
     said = [one.data() for one in state.history.feedback]
     known = [graph, chosen, dict(handles.identity), _so_far(state.history), said, state.save]
-    known.append(str(state.settings))  # its seed may have been drawn
+    # A prompt may be one of a list that a wire brings, and the seed may have been drawn.
+    known += [state.prompt, str(state.settings)]
     return _key_of(known)
 
 

@@ -91,6 +91,8 @@ def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:
         raise InputError(f"Nothing arrives at {known.id!r}. {advice}")
     if isinstance(known, io.Int.Input | io.Float.Input):
         return usable_number(known, value)
+    if isinstance(known, io.Boolean.Input):
+        return usable_switch(known, value)
     is_of_its_kind = KINDS.get(known.io_type)
     if is_of_its_kind and not is_of_its_kind(value):
         what = type(value).__name__
@@ -101,6 +103,14 @@ def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:
             f"The {known.id} is {value!r:.40}. Choose one of: {', '.join(map(str, options))}."
         )
     return value
+
+
+def usable_switch(known: Any, value: Any) -> bool:
+    """True or false, also as the numbers 1 and 0; raises InputError, since any text counts as true,
+    "false" too."""
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    raise InputError(f"The {known.id} is {value!r:.40}, which is neither true nor false. {ADVICE}")
 
 
 def usable_number(known: Any, value: Any) -> int | float:

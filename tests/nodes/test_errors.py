@@ -258,6 +258,7 @@ WIRED_ODDLY = [
     *(("loop", "depth", value) for value in ("-1", "101")),
     *(("loop", name, '"other"') for name in ("strategy", "stop")),
     *(("loop", "stop_score", value) for value in ("NaN", "1e9", '"x"')),
+    *(("loop", "save_run", value) for value in ('"false"', "2", "null")),
     *(("painted1", name, "0") for name in ("round", "batch_size")),
     *(("scored0", name, value) for name, value in (("keep", "-1"), ("order", '"worst first"'))),
     *(("sampling", name, value) for name, value in (("steps", "-1"), ("guidance", "NaN"))),

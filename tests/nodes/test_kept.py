@@ -10,7 +10,18 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from comfy_graphs import DRAFTS, EXACT, Graph, link, loop_graph, node, ours, rounds_by_hand, shown
+from comfy_graphs import (
+    DRAFTS,
+    EXACT,
+    Graph,
+    link,
+    loop_graph,
+    node,
+    ours,
+    rounds_by_hand,
+    shown,
+    trail_of,
+)
 from comfy_server import ROOT, ComfyServer, Run, demand_comfyui
 from PIL import Image
 
@@ -141,6 +152,17 @@ def test_it_is_freed_with_comfyuis_own_button_and_by_request(uncached: ComfyServ
     uncached.forget()
     assert uncached.get("/reflectionflow/kept")["searches"] == []
     assert steps_of(uncached, graph)[1] == DRAFTS * STEPS
+
+
+def test_each_prompt_of_a_list_has_rounds_of_its_own(uncached: ComfyServer) -> None:
+    """The graph before the rounds is the same for all prompts of a wire."""
+    prompts = ["a photo of a red circle", "a photo of a blue square"]
+    graph = rounds_by_hand(1, seed=82)
+    graph["prompts"] = node("ProbeItems", value=json.dumps(prompts))
+    graph["start"]["inputs"]["prompt"] = link("prompts")
+    reports = uncached.succeed(graph | trail_of(link("round0"))).texts("report")
+    painted = [[c["prompt"] for c in json.loads(text)["candidates"]] for text in reports]
+    assert painted == [[prompt] * DRAFTS for prompt in prompts]
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"null", b"", b"no JSON"])

@@ -71,6 +71,32 @@ def test_corrections_take_seed_round_and_mask_for_each_picture(comfy: ComfyServe
     assert one[1] != two[1] and one[0] != two[0]
 
 
+@pytest.mark.parametrize(("size", "value"), [(64, 0.0), (32, 0.0), (64, 1.0)])
+def test_a_mask_that_is_empty_is_refused_but_for_one_that_nobody_drew(
+    comfy: ComfyServer, size: int, value: float
+) -> None:
+    """Load Image gives 64 x 64 zeros with a picture in which nothing was drawn."""
+    graph = actor_nodes() | {"small": sampling(steps=2), "odd": picture("[2, 64, 64, 3]")}
+    graph["mask"] = node("SolidMask", value=value, width=size, height=size)
+    graph["fixed"] = corrected(1, 1, link("mask"))
+    run = comfy.run(graph | {"seen": shown(link("fixed")), "before": shown(link("odd"))})
+    if size == 32:
+        assert "The mask is empty, so nothing may change." in run.error
+    else:
+        assert run.pixels("seen") != run.pixels("before")
+
+
+def test_some_empty_masks_leave_their_pictures_as_they_are(comfy: ComfyServer) -> None:
+    graph = actor_nodes() | {"small": sampling(steps=2), "odd": picture("[2, 64, 64, 3]")}
+    for name, value in (("none", 0.0), ("all", 1.0)):
+        graph[name] = node("SolidMask", value=value, width=64, height=64)
+    graph["masks"] = pair(link("none"), link("all"))
+    graph["fixed"] = corrected(1, 1, link("masks"))
+    first, second = comfy.succeed(graph | {"seen": shown(link("fixed"))}).pixels("seen")
+    assert len(set(first)) == 1  # as grey as it came
+    assert len(set(second)) > 1
+
+
 def test_the_inspector_compares_each_picture_with_its_own_prompt_and_plan(
     comfy: ComfyServer,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from comfy_graphs import (
     DRAFTS,
+    PROMPT,
     Graph,
     link,
     loop_graph,
@@ -16,6 +17,7 @@ from comfy_graphs import (
     search_options,
     shown,
     text_of,
+    trail_of,
 )
 from comfy_server import ComfyServer, Listener, Run
 from PIL import Image, ImageChops, ImageStat
@@ -293,3 +295,31 @@ def test_a_trail_draws_the_sheet_and_hands_on_what_the_loop_found(comfy: ComfySe
     assert run.pixels("sheet") == run.pixels("trail")
     assert run.images("sheet")[0].width > 3 * 64
     assert "1.000" in run.text("trail")
+
+
+WITHOUT_EFFECT = {
+    "policy": "restart",
+    "context": 5,
+    "noise_search": "zero_order",
+    "radius": 0.5,
+    "parents": "best",
+}
+
+
+def test_a_setting_without_effect_is_named_on_loop_and_trail(comfy: ComfyServer) -> None:
+    def said(strategy: str, plan: bool = False, **options: object) -> list[str]:
+        graph = loop_graph(depth=0, steps=1, strategy=strategy, options=link("options"))
+        graph["options"] = search_options(**options)
+        if plan:
+            graph["plan"] = ours("ScenePlanner", prompt=PROMPT, planner="rules")
+            graph["loop"]["inputs"]["plan"] = link("plan")
+        run = comfy.succeed(graph | trail_of(link("loop", 3)))
+        return [run.shown_at("loop")[0]["text"][0], run.text("trail")]
+
+    for text in said("paths", **WITHOUT_EFFECT):
+        for name in WITHOUT_EFFECT:
+            assert f"{name} has no effect here" in text
+    for text in said("reflection", noise_search="zero_order", radius=0.5, parents="best"):
+        assert "no effect" not in text
+    for text in said("reflection", plan=True):
+        assert "plan has no effect here: it is for the strategy staged." in text

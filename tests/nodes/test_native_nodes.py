@@ -167,6 +167,41 @@ def test_a_second_reference_picture_is_refused(comfy: ComfyServer) -> None:
     assert "already has a reference picture" in comfy.run(graph).error
 
 
+def corrected(**inputs: Any) -> Graph:
+    """`conditioned` with a MODEL that has the corrector."""
+    graph = conditioned(**inputs)
+    graph["taught"] = ours("LoadCorrector", model=link("mini"), lora="miniature")
+    graph["sampled"]["inputs"]["model"] = link("taught")
+    return graph
+
+
+def test_a_reference_picture_after_that_of_the_corrector_is_refused(comfy: ComfyServer) -> None:
+    graph = corrected()
+    graph["kontext"] = node("ReferenceLatent", conditioning=link("seen"), latent=link("latent"))
+    graph["sampled"]["inputs"]["positive"] = link("kontext")
+    assert "has 2 reference pictures" in comfy.run(graph).error
+
+
+@pytest.mark.parametrize(("pictures", "latents"), [(2, 1), (2, 3)])
+def test_pictures_that_are_not_one_for_each_latent_are_refused(
+    comfy: ComfyServer, pictures: int, latents: int
+) -> None:
+    graph = corrected()
+    graph["picture"]["inputs"]["batch_size"] = pictures
+    graph["latent"]["inputs"]["batch_size"] = latents
+    assert f"{pictures} pictures, and the latent has a batch of {latents}" in comfy.run(graph).error
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_one_picture_for_all_latents_or_for_each_is_corrected(
+    comfy: ComfyServer, pictures: int
+) -> None:
+    graph = corrected()
+    graph["picture"]["inputs"]["batch_size"] = pictures
+    graph["latent"]["inputs"]["batch_size"] = 3
+    assert len(comfy.succeed(graph).images("images")) == 3
+
+
 def test_a_lora_that_does_not_fit_is_refused(comfy: ComfyServer) -> None:
     (comfy.base / "models" / "loras" / "text.safetensors").write_bytes(b"not a LoRA" * 100)
     graph = native()
