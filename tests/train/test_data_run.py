@@ -389,6 +389,12 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def test_the_table_of_an_estimate_has_whole_numbers_on_a_narrow_terminal(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = estimate(DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml")))
+    assert "11,692,000" in text and "…" not in text
+
+
 def test_an_estimate_needs_no_model_and_says_what_it_assumes() -> None:
     done = command("--config", str(CONFIGS / "data-flux.yaml"), "--estimate")
     assert done.returncode == 0, done.stderr
