@@ -112,6 +112,16 @@ def test_answers_that_cannot_be_used_cost_their_pair_only(
     assert done.rejects == {reason: 1}
 
 
+def test_a_model_that_is_away_stops_the_run_and_costs_no_pair() -> None:
+    away = ScriptedVlm(lambda _: Failure("The server is away.", temporary=True))
+    with pytest.raises(InputError, match="not answer: The server is away"):
+        VlmAnnotation(away, 30, 0)(work(pair("a"), pair("b")))
+    with pytest.raises(InputError, match="The server is away"):
+        CaptionStage(away, NOTHING)(work(pair("a", prompt=""), pair("b", prompt="")))
+    done = VlmAnnotation(away, 30, 0)(work(pair("a")))  # may be too hard to answer in time
+    assert done.rejects == {"annotation failed": 1}
+
+
 def test_pairs_that_bring_their_reflection_are_not_asked_about() -> None:
     vlm = ScriptedVlm()
     done = VlmAnnotation(vlm, 30, 0)(work(pair(reflection="Wash it.")))
