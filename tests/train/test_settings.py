@@ -14,6 +14,7 @@ from train.data.settings import DataSettings, Editing
 from train.editor.settings import EditorSettings
 from train.latents.settings import LatentsSettings
 from train.places import without_places
+from train.program import run_program
 from train.qwen.sizes import architecture
 from train.settings import described, fields_of, needs_of, put, settings_of
 from train.shard_lists import matching
@@ -226,6 +227,25 @@ def test_settings_are_read_without_a_library_of_models():
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
     assert found.stdout == "set()\n"
+
+
+def test_settings_stand_before_and_after_a_configuration_and_there_is_one(tmp_path, capsys):
+    for name in ("first", "second"):
+        (tmp_path / name).write_text("data: shards\n")
+    first, second = ([f"--config={tmp_path / name}"] for name in ("first", "second"))
+    seen = []
+    acts = {"estimate": str, "dry_run": str, "run": lambda settings: seen.append(settings) or ""}
+
+    def typed(*given):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["program", *given])
+            run_program("program", "program: about", LatentsSettings, **acts)
+
+    typed("seed=3", *first, "text_length=40")
+    assert (seen[0].seed, seen[0].text_length) == (3, 40)
+    with pytest.raises(SystemExit, match="2"):
+        typed(*first, *second)
+    assert "Only one --config is read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["data", "editor", "latents", "verifier"])
