@@ -370,6 +370,12 @@ def test_broken_samples_are_left_out_of_the_encoded(flux, tmp_path: Path) -> Non
     assert len(Encoded(tmp_path / "latents", settings(tmp_path, data), flux).labels) == 8
 
 
+def test_long_texts_are_encoded_without_a_warning_for_each(flux, tmp_path: Path, recwarn) -> None:
+    data = write(tmp_path / "data", [triplet(0, prompt="a red circle " * 70)])
+    assert "1 samples are encoded" in encode(latents_settings(tmp_path / "latents", data), flux)
+    assert not [str(each.message) for each in recwarn if "tokens long" in str(each.message)]
+
+
 def test_latents_that_do_not_fit_are_refused(flux, tmp_path: Path) -> None:
     data, out = shards(tmp_path / "data", 2), tmp_path / "latents"
     with pytest.raises(InputError, match="No latents found"):
