@@ -29,7 +29,16 @@ def check_present(answers: Sequence[object]) -> None:
     """
     away = [each for each in answers if isinstance(each, Failure) and each.temporary]
     if len(away) == len(answers) > 1:
-        raise InputError(
-            f"The vision-language model does not answer: {away[0].reason} "
-            "Start again with the same settings; what was finished is kept."
-        )
+        raise _away("The vision-language model does not answer", away[0].reason)
+
+
+def check_judged(judged: Sequence[bool], reason: str) -> None:
+    """InputError if a judge could judge none of several prompts or pairs, as if it is away."""
+    if len(judged) > 1 and not any(judged):
+        raise _away("The pictures are not judged", reason)
+
+
+def _away(what: str, reason: str) -> InputError:
+    return InputError(
+        f"{what}: {reason} Start again with the same settings; what was finished is kept."
+    )
