@@ -196,7 +196,11 @@ def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
         return f"These settings{f' of {name}' if name else ''} do not fit: {reason}."
     if wrong["type"] in ("model_type", "dict_type"):
         return f"{name} is a group of settings. Give them as {name}.NAME=..., or leave it out."
-    hint = f" Write it as {name}=[A, B]." if wrong["type"] in ("list_type", "tuple_type") else ""
+    hint = {
+        "list_type": f" Write it as {name}=[A, B].",
+        "tuple_type": f" Write it as {name}=[A, B].",
+        "string_type": " Put it in quotes.",  # YAML reads 000123 as a number
+    }.get(wrong["type"], "")
     return f"The setting {name}={wrong['input']} does not fit: {reason}.{hint}"
 
 

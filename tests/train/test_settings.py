@@ -71,6 +71,7 @@ REFUSED = [
     (CorrectorSettings, "validation=null", "validation is a group of settings. Give them as"),
     (CorrectorSettings, "mixture.rule=[0.1]", "mixture.rule has too few values. Write all of"),
     (CorrectorSettings, "mixture.rule=[-1, 1]", "These settings of mixture do not fit: shares"),
+    (CorrectorSettings, "leave_out=[000123]", "a valid string. Put it in quotes."),
     (CorrectorSettings, "leave_out=key", "valid list. Write it as leave_out=[A, B]."),
     (EditorSettings, "condition_fit=fit", f"condition_fit {WITHOUT} max_aspect above 1"),
     (LatentsSettings, "condition_fit=fit", f"condition_fit {WITHOUT} max_aspect above 1"),
