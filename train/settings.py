@@ -152,7 +152,7 @@ class _NothingTwice(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[Any, int] = {}
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (first := lines.setdefault(key.value, key.start_mark.line)) != key.start_mark.line:
                 refuse(
                     f"The configuration has {key.value} twice, in line {first + 1} and in line "

@@ -156,6 +156,10 @@ def test_a_configuration_that_gives_a_setting_twice_is_refused(tmp_path, capsys)
     with pytest.raises(SystemExit, match="2"):
         settings_of(CorrectorSettings, file, ["data=shards"])
     assert "has lora twice, in line 2 and in line 5. Remove one." in capsys.readouterr().err
+    file.write_text("out: {{folder}}\n")  # a group as a key
+    with pytest.raises(SystemExit, match="2"):
+        settings_of(CorrectorSettings, file, ["data=shards"])
+    assert "is not YAML" in capsys.readouterr().err
     file.write_text("lora: {rank: 8}\noptimiser: {rate: 8}\n")
     assert settings_of(CorrectorSettings, file, ["data=shards"]).lora.rank == 8
 
