@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from reflectionflow_core.writers.reflection_generator import REQUEST
 from train.data.settings import DataSettings
+from train.places import named, without_places
 from train.triplets import CHATS
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from train.writer.settings import WriterSettings
 
 TEMPLATES = Path(__file__).parent / "templates"
+PLACES = ("base", "data", "held_out", "gain")  # settings that may name folders
 NOT_SHOWN = ("out", "device", "workers", "keep", "gpu", "report")  # say nothing about the model
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SOURCES = {
@@ -80,7 +82,7 @@ def chats_card(manifest: Figures) -> str:
         prompts=f"{source['items']:,}",
         pictures=f"{source.get('pictures', 0):,}",
         version=manifest["versions"]["reflectionflow"],
-        teacher=settings["staged"]["teacher"],
+        teacher=named(settings["staged"]["teacher"]),
         form=settings["image_format"],
         rejects=table(("reason", "number"), manifest["rejects"].items()),
         licences=_licences(manifest),
@@ -165,7 +167,7 @@ def verifier_card(
     )
     return _filled(
         "verifier",
-        base=base,
+        base=named(base),
         ties=f", with ties of weight {settings.ties} in Davidson's form" if settings.ties else "",
         pairs=last["pairs"],
         tied=f" and {last['ties']} that tie" if last["ties"] else "",
@@ -200,7 +202,7 @@ def writer_card(
     )
     return _filled(
         "writer",
-        base=base,
+        base=named(base),
         request=REQUEST,
         step=last["step"],
         figures=table(("figure", "value", "before training"), rows),
@@ -248,6 +250,7 @@ def _made(settings: BaseModel, skipped: Mapping[str, int], device: str) -> str:
     """Skipped samples, the settings and the machine."""
     reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
     values = settings.model_dump(mode="json")
+    values |= {name: without_places(values[name]) for name in PLACES if name in values}
     rows = ((name, repr(value)) for name, value in values.items() if name not in NOT_SHOWN)
     return "\n\n".join(
         (
@@ -272,7 +275,8 @@ def _gain(settings: WriterSettings, gained: Figures) -> str:
     leads = {f"over_{name}": number(lead) for name, lead in gained["leads"].items()}
     count, failed = gained["pictures"], gained["not_judged"]
     left_out = f" Left out, since not judged: {failed:,} pictures." if failed else ""
-    about = {"gain": settings.gain, "pictures": count, "left_out": left_out}
+    gain = type(settings.gain).model_validate(without_places(settings.gain.model_dump()))
+    about = {"gain": gain, "pictures": count, "left_out": left_out}
     return _filled("writer_gain", **about, **shares, **leads)
 
 

@@ -50,8 +50,11 @@ def run_program(
         (dry_run, "run every part once on a small random model", "--dry-run"),
     ):
         actions.add_argument(*options, dest="action", action="store_const", const=const, help=text)
-    given = parser.parse_args()
-    settings = settings_of(kind, given.config, given.settings, given.action is estimate)
+    given = parser.parse_intermixed_args()
+    if len(given.config) > 1:
+        refuse("Only one --config is read. Put the settings into one file, or type some of them.")
+    config = next(iter(given.config), None)
+    settings = settings_of(kind, config, given.settings, given.action is estimate)
     try:
         if not shards:
             refuse_sharding(name)
@@ -79,7 +82,10 @@ def _parser(name: str, about: str, kind: type[Typed]) -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="key=value")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings")
+    about_file = "YAML file with settings"
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], metavar="FILE", help=about_file
+    )
     return parser
 
 

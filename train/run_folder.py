@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from reflectionflow_core.archive.files import locked, make_folder, replace_file
+from reflectionflow_core.archive.files import locked, make_folder, remove, replace_file
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import parse_json
 
 SETTINGS = "settings.json"
+# What a training makes; latents are not listed, since they record their own settings.
+MADE = ("*.jsonl", "checkpoint*", "base", "data")
 SHOWN = 5  # differing settings listed by an error
 
 
@@ -29,7 +32,23 @@ def run_folder(
         if is_first:
             start_or_resume(folder / SETTINGS, settings, may_change)
         wait_for_all()
+        with forgotten(folder / SETTINGS, MADE) if is_first else nullcontext():
+            yield
+
+
+@contextmanager
+def forgotten(settings: Path, made: Iterable[str]) -> Iterator[None]:
+    """A context that removes the file of settings if a start is refused before it made anything.
+
+    The message may ask for other settings, which `start_or_resume` would then refuse. `made` are
+    patterns of what depends on the settings.
+    """
+    try:
         yield
+    except InputError:
+        if not any(chain.from_iterable(map(settings.parent.glob, made))):
+            remove(settings)
+        raise
 
 
 def start_or_resume(

@@ -135,7 +135,7 @@ def read_config(file: Path) -> dict[str, Any]:
     if reason := why_no_path(str(file)):
         refuse(f"The configuration file is not a usable path: {reason}. Give another.")
     try:
-        values = yaml.safe_load(read_text(file)) or {}
+        values = yaml.load(read_text(file), _NothingTwice) or {}
     except TextError as error:
         refuse(f"The configuration {file} cannot be used: {error.reason}. Save it as UTF-8.")
     except OSError as error:
@@ -145,6 +145,20 @@ def read_config(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         refuse(f"{file} contains no settings. Write one `key: value` per line.")
     return values
+
+
+class _NothingTwice(yaml.SafeLoader):
+    """Refuses a setting that is given twice; YAML would ignore the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (first := lines.setdefault(key.value, key.start_mark.line)) != key.start_mark.line:
+                refuse(
+                    f"The configuration has {key.value} twice, in line {first + 1} and in line "
+                    f"{key.start_mark.line + 1}. Remove one."
+                )
+        return super().construct_mapping(node, deep)
 
 
 def put(values: dict[str, Any], setting: str) -> None:
@@ -172,12 +186,22 @@ def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
         near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1)
         nearest = f"The nearest is {near[0]}; " if near else ""
         return f"There is no setting {name}. {nearest}--help lists all."
+    if wrong["type"] == "missing" and isinstance(wrong["loc"][-1], int):
+        name = ".".join(map(str, wrong["loc"][:-1]))
+        return f"The setting {name} has too few values. Write all of them, as {name}=[1, 2]."
     if wrong["type"] == "missing":
         return f"The setting {name} is missing. Give it as {name}=..., or in the configuration."
     reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
-    if not name:  # of several settings together
-        return f"These settings do not fit: {reason}."
-    return f"The setting {name}={wrong['input']} does not fit: {reason}."
+    if wrong["type"] == "value_error" and isinstance(wrong["input"], dict):  # several together
+        return f"These settings{f' of {name}' if name else ''} do not fit: {reason}."
+    if wrong["type"] in ("model_type", "dict_type"):
+        return f"{name} is a group of settings. Give them as {name}.NAME=..., or leave it out."
+    hint = {
+        "list_type": f" Write it as {name}=[A, B].",
+        "tuple_type": f" Write it as {name}=[A, B].",
+        "string_type": " Put it in quotes.",  # YAML reads 000123 as a number
+    }.get(wrong["type"], "")
+    return f"The setting {name}={wrong['input']} does not fit: {reason}.{hint}"
 
 
 def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, FieldInfo]]:

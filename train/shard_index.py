@@ -31,6 +31,7 @@ TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first one present i
 VERSION, INDEX = 4, "index"
 FILES = 16  # files whose beginnings are compared to tell whether an index belongs to a shard
 POINTER = b"version https://git-lfs"
+MAGIC = slice(257, 262)  # bytes of a tar's header
 LONGEST = 20_000  # bytes read of a text
 ARRAYS = {  # dtypes and dimensions
     "keys": (np.uint8, 1),
@@ -147,7 +148,7 @@ def walk(shard: Path) -> ShardIndex:
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
-        fault = "shard is a Git LFS pointer" if _is_pointer(shard) else "shard truncated"
+        fault = _fault(shard)
         samples = samples[:-1]  # may be incomplete
     return _packed(samples, fault)
 
@@ -234,9 +235,14 @@ def _look(shard: Path, index: ShardIndex) -> dict[str, Any]:
     return {"bytes": shard.stat().st_size, "beginnings": whole.hexdigest()}
 
 
-def _is_pointer(shard: Path) -> bool:
+def _fault(shard: Path) -> str:
+    """Why a shard could not be read to its end."""
     try:
         with shard.open("rb") as stream:
-            return stream.read(len(POINTER)) == POINTER
+            head = stream.read(tarfile.BLOCKSIZE)
     except OSError:
-        return False
+        return "shard unreadable"
+    if head.startswith(POINTER):
+        return "shard is a Git LFS pointer"
+    # Tar files have their name here, also truncated ones.
+    return "file is no tar" if head and head[MAGIC] != b"ustar" else "shard truncated"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from corrector_toys import settings, shards, toy_flux, triplet, write
+from corrector_toys import SMALL, settings, shards, toy_flux, triplet, write
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -41,6 +41,7 @@ from train.fit import Draw
 from train.latents.encoding import encode
 from train.latents.estimate import estimate as estimate_latents
 from train.latents.settings import LatentsSettings
+from train.reports import ReportSettings
 from train.settings import put, read_config
 
 ROOT = Path(__file__).parents[2]
@@ -372,6 +373,26 @@ def test_a_resumed_run_may_not_become_another(
         train(settings(tmp_path / "out", data, **changes), Overrides(flux=flux))
 
 
+def test_a_start_that_was_refused_may_be_corrected(flux, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Give siblings=1"):
+        train(settings(tmp_path / "out", data, siblings=2), Overrides(flux=flux))
+    with pytest.raises(InputError, match="Check the keys"):
+        train(settings(tmp_path / "out", data, leave_out=["nobody"]), Overrides(flux=flux))
+    train(settings(tmp_path / "out", data, steps=1), Overrides(flux=flux))
+    with pytest.raises(InputError, match="was started with siblings=1"):
+        train(settings(tmp_path / "out", data, siblings=2), Overrides(flux=flux))
+
+
+def test_it_says_that_fewer_samples_are_held_out_than_asked_for(
+    flux, tmp_path: Path, capsys
+) -> None:
+    same = write(tmp_path / "data", (triplet(i, prompt="a cat") for i in range(4)))
+    few = {"validation": {**SMALL["validation"], "samples": 3}}
+    train(settings(tmp_path / "out", same, steps=1, **few), Overrides(flux=flux))
+    assert "0 of validation.samples=3 samples are held out" in (said := capsys.readouterr().err)
+    assert "Nothing is validated." in said
+
+
 def test_gradients_are_the_same_with_and_without_checkpoints(flux, data, tmp_path: Path) -> None:
     found = []
     for checkpointing in (False, True):
@@ -398,7 +419,14 @@ def test_every_configuration_has_an_estimate_and_a_dry_run(
         assert "11,901,408,320 weights" in text and "115,902,464 trainable" in text
         assert "8 processes)" in text and "8 x H100" in text
         assert ("VAE and T5" in text) == (latents is None)
-    assert "one step" in dry_run(chosen)
+    # What needs the run's own samples is left out of a dry run.
+    own = {
+        "siblings": 4,
+        "leave_out": ["a key"],
+        "drop": chosen.drop.model_copy(update={"prompt": 0.5}),
+    }
+    reported = ReportSettings(to=["wandb"], project="a project")
+    assert "one step" in dry_run(chosen.model_copy(update={**own, "report": reported}))
 
 
 def test_an_estimate_counts_the_weights_of_the_lora_that_a_run_starts_from() -> None:

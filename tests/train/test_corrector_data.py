@@ -277,7 +277,7 @@ def test_shards_that_break_off_keep_their_whole_samples(tmp_path: Path) -> None:
     found = triplets_in(broken)
     assert 4 <= len(found) <= 6
     assert all(found[i].key == f"noise-{i}" for i in range(len(found)))
-    assert found.skipped["shard truncated"] == 3
+    assert found.skipped == {"shard truncated": 2, "file is no tar": 1}
 
 
 def test_data_that_is_all_broken_ends_the_training(flux, tmp_path: Path) -> None:
@@ -368,6 +368,12 @@ def test_broken_samples_are_left_out_of_the_encoded(flux, tmp_path: Path) -> Non
     summary = encode(latents_settings(tmp_path / "latents", data), flux)
     assert "8 samples are encoded" in summary
     assert len(Encoded(tmp_path / "latents", settings(tmp_path, data), flux).labels) == 8
+
+
+def test_long_texts_are_encoded_without_a_warning_for_each(flux, tmp_path: Path, recwarn) -> None:
+    data = write(tmp_path / "data", [triplet(0, prompt="a red circle " * 70)])
+    assert "1 samples are encoded" in encode(latents_settings(tmp_path / "latents", data), flux)
+    assert not [str(each.message) for each in recwarn if "tokens long" in str(each.message)]
 
 
 def test_latents_that_do_not_fit_are_refused(flux, tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ from train.data.annotating import (
 from train.data.captions import CaptionStage, CondenseStage, build_captioning
 from train.data.filtering import FilterStage, build_filtering, fault_of
 from train.data.prompts import Avoided
+from train.data.ranking import RankStage
 from train.data.records import Item, PaintedPicture, Pair, Slice
-from train.data.settings import Filter, Judges, Reflections
+from train.data.settings import Filter, Judges, Ranked, Reflections
 from train.triplets import encoded
 
 NOTHING = Avoided([], held_out=False)
@@ -110,6 +111,16 @@ def test_answers_that_cannot_be_used_cost_their_pair_only(
     )
     assert [p.key for p in done.pairs] == ["a", "c"]
     assert done.rejects == {reason: 1}
+
+
+def test_a_model_that_is_away_stops_the_run_and_costs_no_pair() -> None:
+    away = ScriptedVlm(lambda _: Failure("The server is away.", temporary=True))
+    with pytest.raises(InputError, match="not answer: The server is away"):
+        VlmAnnotation(away, 30, 0)(work(pair("a"), pair("b")))
+    with pytest.raises(InputError, match="The server is away"):
+        CaptionStage(away, NOTHING)(work(pair("a", prompt=""), pair("b", prompt="")))
+    done = VlmAnnotation(away, 30, 0)(work(pair("a")))  # may be too hard to answer in time
+    assert done.rejects == {"annotation failed": 1}
 
 
 def test_pairs_that_bring_their_reflection_are_not_asked_about() -> None:
@@ -208,6 +219,18 @@ def test_the_filter_keeps_what_every_verifier_agrees_with() -> None:
     done = FilterStage({"red": Redness()}, 0.5)(work(said, *pairs.values(), kept))
     assert [p.key for p in done.pairs] == ["a", "h"]
     assert done.rejects == dict.fromkeys(pairs, 1)
+
+
+def test_a_judge_that_is_away_stops_the_run_and_costs_no_pair() -> None:
+    dark = replace(pair("a", reflection="Paint it."), bad=painted((0, 0, 0)))
+    with pytest.raises(InputError, match=r"are not judged: It is dark\. Start again with the same"):
+        FilterStage({"red": Redness()}, 0.0)(work(dark, replace(dark, key="b")))
+    ranking = RankStage({"red": Redness()}, Ranked(), "reward", 0)
+    items, black = (Item(0, "a cup"), Item(1, "a dog")), (painted((0, 0, 0)),) * 2
+    with pytest.raises(InputError, match="are not judged: It is dark"):
+        ranking(Slice(0, 0, items, pictures=(black, black)))
+    done = ranking(Slice(0, 0, items, pictures=(black, (painted(RED), painted(BLUE)))))
+    assert len(done.pairs) == 1 and done.rejects["picture not judged"] == 2
 
 
 @given(st.floats(0, 1), st.integers(0, 255), st.integers(0, 255))

@@ -29,11 +29,12 @@ from train.data.dry_run import dry_run
 from train.data.engine import Runner, run_here
 from train.data.estimate import Load, assumptions_of, estimate, loads_of
 from train.data.records import Slice
-from train.data.run import begin, make
+from train.data.run import MADE, RUN, begin, make
 from train.data.settings import DataSettings
 from train.data.shards import PARTS
 from train.data.source import PipelineStage
 from train.data.work import sources_of
+from train.run_folder import forgotten
 from train.settings import read_config
 from train.shard_lists import shards_in
 from train.triplets import Triplets, encoded
@@ -223,6 +224,25 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(chosen(tmp_path / "strange", DICE))
 
 
+def test_a_start_that_was_refused_may_be_corrected(tmp_path: Path) -> None:
+    wrong = chosen(tmp_path, {**DICE, "rule": {**DICE["rule"], "judge": "nobody"}})
+    with pytest.raises(InputError, match="Unknown"), forgotten(tmp_path / RUN, MADE):
+        run(wrong)
+    whole = run(chosen(tmp_path, DICE))
+    with pytest.raises(InputError, match="started with"), forgotten(tmp_path / RUN, MADE):
+        run(wrong)
+    assert run(chosen(tmp_path, DICE)) == whole  # shards were made, so the settings are kept
+
+
+def test_difficulties_that_drop_every_prompt_are_refused() -> None:
+    for limits in ({"hardest": 0.9, "easiest": 0.1}, {"candidates": 2, "hardest": 0.6}):
+        rule = {**DICE["rule"], **limits}
+        with pytest.raises(InputError, match="every prompt would be dropped"):
+            sources_of(DataSettings.model_validate({**DICE, "rule": rule}))
+    rule = {**DICE["rule"], "candidates": 2, "hardest": 0.5, "easiest": 0.5}
+    assert sources_of(DataSettings.model_validate({**DICE, "rule": rule}))
+
+
 def test_prompts_that_changed_in_their_file_are_another_run(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a cat\na dog\n")
@@ -367,6 +387,12 @@ def test_painting_takes_what_fluxs_operations_take_on_the_gpu_that_is_named() ->
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "train.data", *arguments]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_table_of_an_estimate_has_whole_numbers_on_a_narrow_terminal(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = estimate(DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml")))
+    assert "11,692,000" in text and "…" not in text
 
 
 def test_an_estimate_needs_no_model_and_says_what_it_assumes() -> None:

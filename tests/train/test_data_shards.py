@@ -406,4 +406,5 @@ def test_the_data_card_tells_counts_licences_and_no_paths(folder: Path) -> None:
         assert part in card
     assert "non-commercial" in card
     assert "/secret" not in card
+    assert "/secret" not in (folder / "manifest.json").read_text()
     assert "/secret" not in (folder / "verifier.jsonl").read_text()

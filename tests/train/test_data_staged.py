@@ -19,7 +19,7 @@ from reflectionflow_core.miniature.inspector import ExactInspector
 from reflectionflow_core.miniature.planner import RulePlanner
 from reflectionflow_core.planners.vlm import VlmPlanner
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.interface import Question
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.writers.two_lists import TwoListsWriter
 from reflectionflow_core.writers.vlm import MAX_WORDS
 from train.data import teachers
@@ -121,6 +121,10 @@ def test_a_model_teaches_what_it_answers_and_nothing_else(folder: Path, monkeypa
     done = PlanStage(mute)(Slice(0, 0, (Item(0, prompt),)))
     assert (done.items, done.chats, done.rejects) == ((), (), {"prompt not planned": 1})
     assert not mute.look(prompt, stages[-1:], [Image.new("RGB", (64, 64))])
+    away = ScriptedVlm(lambda _: Failure("The server is away.", temporary=True))
+    monkeypatch.setattr(teachers, "build_vlm", lambda _: away)
+    with pytest.raises(InputError, match="does not answer: The server is away"):
+        VlmTeacher("folder", 60).plan(prompt)
 
 
 def test_a_writer_learns_them_with_and_without_pictures(folder: Path, tmp_path: Path) -> None:

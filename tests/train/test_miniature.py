@@ -37,6 +37,7 @@ from reflectionflow_core.miniature.prompts import (
     spec_of,
 )
 from reflectionflow_core.miniature.world import COLOURS, Scene, Thing, render
+from reflectionflow_core.record import InputError
 from train.corrector.loss import mixed
 from train.corrector.samples import WHOLE
 from train.fit import Draw
@@ -51,8 +52,9 @@ from train.miniature.scenes import (
     flawed,
     training_layout,
 )
+from train.miniature.settings import MiniatureSettings
 from train.miniature.shards import write_shard
-from train.miniature.training import save_pipeline
+from train.miniature.training import run, save_pipeline
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
@@ -226,6 +228,20 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
     assert result.returncode == 2
     assert "stepz" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path: Path, monkeypatch) -> None:
+    def killed(_: MiniatureSettings) -> base.Base:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("train.miniature.training.train_base", killed)
+    chosen = MiniatureSettings(out=tmp_path, device="cpu")
+    with pytest.raises(RuntimeError, match="killed"):
+        run(chosen)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(chosen.model_copy(update={"measured": 12}))
+    with pytest.raises(InputError, match=r"was started with seed=0 \(now 1\), vae_steps=4000"):
+        run(chosen.model_copy(update={"seed": 1, "vae_steps": 9}))
 
 
 def test_every_loss_computes_where_its_model_is() -> None:

@@ -13,6 +13,8 @@ from train.data.edits import open_set
 from train.data.settings import DataSettings, Editing
 from train.editor.settings import EditorSettings
 from train.latents.settings import LatentsSettings
+from train.places import without_places
+from train.program import run_program
 from train.qwen.sizes import architecture
 from train.settings import described, fields_of, needs_of, put, settings_of
 from train.shard_lists import matching
@@ -65,6 +67,12 @@ REFUSED = [
         ["validation.mended.pictures=2", "validation.mended.vlm=folder"],
         f"validation.mended.vlm {WITHOUT} a validation.mended.verifier that asks a model",
     ),
+    (CorrectorSettings, ["siblings=4", "batch=2"], f"siblings {WITHOUT} a batch of that many"),
+    (CorrectorSettings, "validation=null", "validation is a group of settings. Give them as"),
+    (CorrectorSettings, "mixture.rule=[0.1]", "mixture.rule has too few values. Write all of"),
+    (CorrectorSettings, "mixture.rule=[-1, 1]", "These settings of mixture do not fit: shares"),
+    (CorrectorSettings, "leave_out=[000123]", "a valid string. Put it in quotes."),
+    (CorrectorSettings, "leave_out=key", "valid list. Write it as leave_out=[A, B]."),
     (EditorSettings, "condition_fit=fit", f"condition_fit {WITHOUT} max_aspect above 1"),
     (LatentsSettings, "condition_fit=fit", f"condition_fit {WITHOUT} max_aspect above 1"),
     (DataSettings, ["filter.scorers=[]", "filter.margin=1"], f"filter.margin {WITHOUT} a verifier"),
@@ -128,6 +136,7 @@ TAKEN = [
     (DataSettings, [*RULE, "filter.scorers=[reward:folder]", "judges.reward_base=folder"]),
     (DataSettings, [*EDITS, "editing.caption=", "judges.vlm=folder", "judges.device=cpu"]),
     (DataSettings, ["editing.pairs=9", "editing.sets=[drafts]", "painter.steps=2"]),
+    (DataSettings, ["histories.runs=runs/*", "engine.open.workers=2"]),
     (DataSettings, ["staged.prompts=2", "painter.batch=2", "engine.paint.workers=2"]),
 ]
 
@@ -139,6 +148,39 @@ def test_a_setting_that_is_wrong_or_changes_nothing_is_refused(kind, setting, me
         settings_of(kind, None, [*NEEDED[kind], *given])
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_a_configuration_that_gives_a_setting_twice_is_refused(tmp_path, capsys):
+    file = tmp_path / "run.yaml"
+    file.write_text("steps: 3\nlora:\n  rank: 8\nbatch: 2\nlora: {alpha: 4}\n")
+    with pytest.raises(SystemExit, match="2"):
+        settings_of(CorrectorSettings, file, ["data=shards"])
+    assert "has lora twice, in line 2 and in line 5. Remove one." in capsys.readouterr().err
+    file.write_text("out: {{folder}}\n")  # a group as a key
+    with pytest.raises(SystemExit, match="2"):
+        settings_of(CorrectorSettings, file, ["data=shards"])
+    assert "is not YAML" in capsys.readouterr().err
+    file.write_text("lora: {rank: 8}\noptimiser: {rate: 8}\n")
+    assert settings_of(CorrectorSettings, file, ["data=shards"]).lora.rank == 8
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("/home/me/models/FLUX.1-dev", "FLUX.1-dev"),
+        ("reward:~/models/Image-Verifier", "reward:Image-Verifier"),
+        ("C:\\Users\\me\\model", "model"),
+        ("/data/a.tar::/data/b.tar", "a.tar::b.tar"),
+        ("https://me:key@host/g_{0..9}.tar?X-Signature=key", "https://host/g_{0..9}.tar"),
+        ("a.tar::https://me:key@host/g.tar", "a.tar::https://host/g.tar"),
+        ('pipe:curl -H "Authorization: Bearer key" https://host/g.tar', "pipe:..."),
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ("endpoint:judge", "endpoint:judge"),
+        ("data/genref_{0..208}.tar", "data/genref_{0..208}.tar"),
+    ],
+)
+def test_what_is_published_names_no_path_of_this_machine_and_no_key(place, name):
+    assert without_places({"a": [place]}) == {"a": [name]}
 
 
 def test_paths_begin_with_a_home_folder_in_every_shell(monkeypatch, tmp_path):
@@ -190,6 +232,25 @@ def test_settings_are_read_without_a_library_of_models():
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
     assert found.stdout == "set()\n"
+
+
+def test_settings_stand_before_and_after_a_configuration_and_there_is_one(tmp_path, capsys):
+    for name in ("first", "second"):
+        (tmp_path / name).write_text("data: shards\n")
+    first, second = ([f"--config={tmp_path / name}"] for name in ("first", "second"))
+    seen = []
+    acts = {"estimate": str, "dry_run": str, "run": lambda settings: seen.append(settings) or ""}
+
+    def typed(*given):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["program", *given])
+            run_program("program", "program: about", LatentsSettings, **acts)
+
+    typed("seed=3", *first, "text_length=40")
+    assert (seen[0].seed, seen[0].text_length) == (3, 40)
+    with pytest.raises(SystemExit, match="2"):
+        typed(*first, *second)
+    assert "Only one --config is read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["data", "editor", "latents", "verifier"])

@@ -92,6 +92,7 @@ def test_a_run_leaves_a_verifier_that_loads_its_figures_and_its_card(whole_run) 
     assert [entry["step"] for entry in found] == [0, 3, 6]
     card = (whole_run / "model" / "README.md").read_text()
     assert f"{found[-1]['accuracy']['mean']:.3f}" in card
+    assert str(whole_run.parent) not in card  # a path of this machine
     assert not list(whole_run.glob(".part*"))
 
 

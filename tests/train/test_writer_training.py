@@ -74,6 +74,7 @@ def test_a_run_leaves_a_writer_that_loads_and_a_card(whole_run) -> None:
         assert not gains
     card = (whole_run / "model" / "README.md").read_text()
     assert f"{measured(whole_run)[-1]['loss']:.3f}" in card
+    assert str(whole_run.parent) not in card  # a path of this machine
     values = (whole_run / "model" / "processor_config.json").read_text()
     assert "WithoutFilms" not in values and str(whole_run.parent) not in values
 

@@ -28,10 +28,13 @@ from train.latents.settings import LatentsSettings
 from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, compose, flawed
 from train.processes import join
+from train.reports import ReportSettings
 from train.triplets import SUBSETS, Triplet, files_of
 
 SIDE = 64  # pixels
 IN_SMALL = MendedSettings(pictures=1)  # needs no model
+# Without what needs the run's own samples, and without reports: a dry run is no run.
+OF_A_RUN: dict[str, Any] = {"siblings": 1, "leave_out": [], "report": ReportSettings()}
 SMALL = {
     "num_layers": 2,
     "num_single_layers": 2,
@@ -105,7 +108,8 @@ def made_up(count: int, rng: np.random.Generator) -> Iterator[Triplet]:
 def encode_made_up(settings: Views, flux: Flux, out: Path) -> None:
     data = write_triplets(out.parent / "shards", 24)
     views: dict[str, Any] = {name: getattr(settings, name) for name in Views.model_fields}
-    encode(LatentsSettings(**{**views, "data": str(data), "out": out}), flux)
+    made_up = {"data": str(data), "out": out, "shuffled": True, "alone": True}
+    encode(LatentsSettings(**{**views, **made_up}), flux)
 
 
 def small_sizes(views: Views) -> dict[str, Any]:
@@ -125,6 +129,7 @@ def _small(settings: CorrectorSettings, folder: Path) -> CorrectorSettings:
         "data": str(data),
         "latents": None,
         "out": folder / "out",
+        **OF_A_RUN,
         "steps": 1,
         "save_every": 1,
         "batch": min(settings.batch, 2),

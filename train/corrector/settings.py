@@ -208,6 +208,7 @@ EFFECTS = {
     "condition_fit": UNCUT,
     "report.project": IN_WANDB,
     "report.name": IN_WANDB,
+    "siblings": SettingNeeds("a batch of that many samples", lambda s: s.siblings <= s.batch),
     "time_shifted": SettingNeeds("a time_shift other than 1", lambda s: s.time_shift != 1),
     "validation": SettingNeeds("validation.samples=1 or more", lambda s: s.checking.samples),
     "validation.steps": CORRECTING,

@@ -157,6 +157,12 @@ def assembled(
     kept = Checkpoints(settings.out / "checkpoints", "corrector")
     state = State.begin(learner, settings.schedule, kept)
     judge = judge_of(settings.checking.mended, settings.torch_device)
+    asked, found = settings.checking.samples, len(checks.batches)
+    if found < asked and join().is_main_process:
+        sys.stderr.write(
+            f"{found} of validation.samples={asked} samples are held out: one of a prompt, of at "
+            f"most half of the prompts.{'' if found else ' Nothing is validated.'}\n"
+        )
     return CorrectorTraining(
         settings, lora, predict, reader, batches, loss, checks, judge, kept, state
     )
@@ -206,6 +212,8 @@ def validate(training: CorrectorTraining, log: Log) -> None:
         if sheet:
             make_folder(training.settings.out / "sheets")
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
+        if training.judge and not mended:
+            sys.stderr.write(f"Step {step}: no held-out picture is flawed, so none was mended.\n")
         if mended:
             sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
         if error:  # last: its log entry marks the validation as done

@@ -11,11 +11,11 @@ from PIL import Image
 from pydantic import BaseModel, StringConstraints
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
 from reflectionflow_core.vlm.named import build_vlm
 from reflectionflow_core.vlm.texts import DATA_RULE, quoted, shortened, tidy
 from reflectionflow_core.writers.template import TemplateWriter
+from train.data.asking import answers_of
 from train.data.records import Pair, Slice, seed_of
 from train.data.settings import Reflections
 from train.data.source import StageFunction
@@ -87,7 +87,7 @@ class VlmAnnotation:
         bare = [pair for pair in work.pairs if not pair.reflection]
         before = self.vlm.usage.calls
         questions = [self._question(pair) for pair in bare]
-        answers = ask(self.vlm, questions, ComparisonAnswer) if questions else []
+        answers = answers_of(self.vlm, questions, ComparisonAnswer)
         metadata = {p.key: self._annotated(p, a) for p, a in zip(bare, answers, strict=True)}
         annotated = [metadata.get(pair.key, pair) for pair in work.pairs]
         return work.paired(

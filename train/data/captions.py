@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import BaseModel, StringConstraints
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
 from reflectionflow_core.vlm.named import build_vlm
 from reflectionflow_core.vlm.texts import DATA_RULE, quoted, tidy
+from train.data.asking import answers_of
 from train.data.prompts import DETAILED, Avoided
 from train.data.records import Slice
 from train.data.settings import Judges
@@ -89,5 +89,5 @@ class CaptionStage:
 
 def said(vlm: Vlm, questions: Sequence[Question]) -> list[str]:
     """The text of each answer; "" if the model fails."""
-    answers = ask(vlm, questions, TextAnswer) if questions else []
+    answers = answers_of(vlm, questions, TextAnswer)
     return ["" if isinstance(answer, Failure) else tidy(answer.text) for answer in answers]

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import inf
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from reflectionflow_core.record import InputError
@@ -161,10 +163,13 @@ def estimate(settings: DataSettings) -> str:
     counted, lines = loads_of(settings), [*uncounted(settings)]
     if not counted and not lines:
         raise InputError(NO_SOURCE)
-    console = Console()
+    table = table_of(settings)
+    wide = Console().options.update(max_width=1000)
+    least = Measurement.get(Console(), wide, table).maximum  # a narrower one would cut numbers
+    console = Console(width=max(Console().width, least))
     with console.capture() as captured:
         if counted:
-            console.print(table_of(settings))
+            console.print(table)
             lines = [*assumptions_of(settings), *lines]
         console.print("\n".join(lines), highlight=False)
     return captured.get()
@@ -173,7 +178,13 @@ def estimate(settings: DataSettings) -> str:
 def table_of(settings: DataSettings) -> Table:
     loads = loads_of(settings)
     loads["all"] = sum(loads.values(), Load())
-    table = Table(title="Cost of this configuration", title_justify="left")
+    table = Table(
+        title="Cost of this configuration",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     table.add_column(no_wrap=True)
     for name in loads:
         table.add_column(name, justify="right", no_wrap=True)

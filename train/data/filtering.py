@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from reflectionflow_core.protocols import Verifier
+from train.data.asking import check_judged
 from train.data.ranking import build_scorers
 from train.data.records import BY_PERSON, Pair, Slice
 from train.data.settings import Filter, Judges
 from train.triplets import MAX_TEXT
+
+NOT_JUDGED = "pair not judged"
 
 
 def build_filtering(settings: Filter, judges: Judges) -> FilterStage:
@@ -22,9 +25,11 @@ class FilterStage:
 
     def __init__(self, scorers: dict[str, Verifier], margin: float) -> None:
         self.scorers, self.margin = scorers, margin
+        self.reason = ""  # why the last pair was not judged
 
     def __call__(self, work: Slice) -> Slice:
         found = [(pair, self._fault(pair)) for pair in work.pairs]
+        check_judged([fault != NOT_JUDGED for _, fault in found], self.reason)
         kept = [pair for pair, fault in found if not fault]
         return work.paired(kept, [fault for _, fault in found if fault])
 
@@ -37,7 +42,8 @@ class FilterStage:
         for scorer in self.scorers.values():
             good, bad = scorer.verify(pair.prompt, images)
             if good.score is None or bad.score is None:
-                return "pair not judged"
+                self.reason = (good if good.score is None else bad).explanation
+                return NOT_JUDGED
             if not good.score - bad.score > self.margin:
                 return "verifier disagrees"
         return ""

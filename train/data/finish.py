@@ -19,6 +19,7 @@ from train.data.records import seed_of
 from train.data.settings import DataSettings
 from train.data.shards import Report, SampleReport, finished, shard_name
 from train.data.source import Source
+from train.places import without_places
 from train.triplets import BAD, CHATS, GOOD, PICTURE
 
 MANIFEST, WRITER, VERIFIER, CARD, IMAGES = (
@@ -73,7 +74,9 @@ def manifest_of(
         "rejects": dict(rejects.most_common()),
         "shards": shards,
         "licences": settings.licences,
-        "settings": settings.model_dump(mode="json", exclude={"out", "licences", "gpu"}),
+        "settings": without_places(
+            settings.model_dump(mode="json", exclude={"out", "licences", "gpu"})
+        ),
         "versions": {
             "reflectionflow": reflectionflow_core.__version__,
             **{name: version(name) for name in LIBRARIES},

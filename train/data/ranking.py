@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_verifier
+from train.data.asking import check_judged
 from train.data.prompts import DETAILED
 from train.data.records import Item, PaintedPicture, Pair, Slice, seed_of
 from train.data.settings import SYNTHETIC, Judges, Ranked
@@ -72,16 +73,20 @@ class RankStage:
         self, scorers: dict[str, Verifier], settings: Ranked, name: str, seed: int
     ) -> None:
         self.scorers, self.settings, self.name, self.seed = scorers, settings, name, seed
+        self.reason = ""  # why the last picture was not judged
 
     def __call__(self, work: Slice) -> Slice:
         pairs: list[Pair] = []
         rejects: list[str] = []
+        judged: list[bool] = []
         for item, pictures in zip(work.items, work.pictures, strict=True):
-            known = scored(self.scorers, item.prompt, pictures)
+            known = self._scored(item.prompt, pictures)
+            judged.append(bool(known))
             rejects += ["picture not judged"] * (len(pictures) - len(known))
             found = self._pairs(item, known)
             pairs += found
             rejects += [] if found else ["no clear difference"]
+        check_judged(judged, self.reason)
         return work.paired(pairs, rejects, judged=sum(map(len, work.pictures)))
 
     def _pairs(self, item: Item, pictures: Sequence[PaintedPicture]) -> list[Pair]:
@@ -104,19 +109,19 @@ class RankStage:
                 pairs.append(Pair(key, item.prompt, good, bad, metadata=metadata))
         return pairs
 
-
-def scored(
-    scorers: dict[str, Verifier], prompt: str, pictures: Sequence[PaintedPicture]
-) -> list[PaintedPicture]:
-    """The pictures that all scorers could judge, with their scores."""
-    images: list[Image] = [picture.image for picture in pictures]
-    verdicts = {name: scorer.verify(prompt, images) for name, scorer in scorers.items()}
-    known = []
-    for position, picture in enumerate(pictures):
-        said = {name: given[position] for name, given in verdicts.items()}
-        if all(verdict.judged for verdict in said.values()):
-            known.append(picture.judged(said))
-    return known
+    def _scored(self, prompt: str, pictures: Sequence[PaintedPicture]) -> list[PaintedPicture]:
+        """The pictures that all scorers could judge, with their scores."""
+        images: list[Image] = [picture.image for picture in pictures]
+        verdicts = {name: scorer.verify(prompt, images) for name, scorer in self.scorers.items()}
+        known = []
+        for position, picture in enumerate(pictures):
+            said = {name: given[position] for name, given in verdicts.items()}
+            failed = [verdict.explanation for verdict in said.values() if not verdict.judged]
+            if failed:
+                self.reason = failed[0]
+            else:
+                known.append(picture.judged(said))
+        return known
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> list[int]:

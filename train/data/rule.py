@@ -40,6 +40,7 @@ Judge = Callable[[Item, Sequence[Image]], list[Verdict]]
 
 def rule_source(settings: DataSettings, avoided: Avoided) -> Source:
     rule, engine = settings.rule, settings.engine
+    _some_prompt_can_be_kept(rule)
     items, rejects = composed(rule, avoided, settings.seed)
     wishes = partial(candidates_of, count=rule.candidates)
     paint = partial(build_painting, settings.painter, wishes, settings.seed, settings.image_format)
@@ -49,6 +50,16 @@ def rule_source(settings: DataSettings, avoided: Avoided) -> Source:
         PipelineStage("judge", judge, engine.judge),
     )
     return Source(NAME, SUBSET, items, rejects, stages)
+
+
+def _some_prompt_can_be_kept(rule: Rule) -> None:
+    """InputError if every prompt would be dropped by its difficulty."""
+    shares = [right / rule.candidates for right in range(1, rule.candidates)]
+    if not any(rule.hardest <= share <= rule.easiest for share in shares):
+        raise InputError(
+            f"No share of {rule.candidates} pictures lies between rule.hardest={rule.hardest} and "
+            f"rule.easiest={rule.easiest}, so every prompt would be dropped. Move them apart."
+        )
 
 
 def candidates_of(item: Item, count: int) -> list[str]:

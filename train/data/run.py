@@ -20,10 +20,11 @@ from train.data.shards import PARTS, assemble, finished, forget_parts, part_file
 from train.data.source import Source
 from train.data.work import run_record, sharded, sources_of, stages_of
 from train.progress import Show, progress
-from train.run_folder import start_or_resume
+from train.run_folder import forgotten, start_or_resume
 from train.triplets import CHATS
 
 RUN = "run.json"
+MADE = (f"{PARTS}/*.tar", "genref_*")  # what depends on the settings
 JOINED_AT_ONCE = 8  # shards assembled at once
 OpenEngine = Callable[[], AbstractContextManager[Runner]]
 
@@ -36,7 +37,8 @@ def run(settings: DataSettings) -> str:
     with files.locked(folder):
         begin(settings, sources)
         _sweep(folder)
-        summary = make(sources, settings, _on_ray(settings))
+        with forgotten(folder / RUN, MADE):
+            summary = make(sources, settings, _on_ray(settings))
         _sweep(folder)  # includes work finished by workers of a killed run
         with suppress(OSError):
             (folder / PARTS).rmdir()

@@ -237,8 +237,7 @@ COUNTED = SettingNeeds(
 LOADING = {"clip-score", "objects", "reward"}  # verifiers with a model of their own
 HERE = SettingNeeds("engine.address=null", lambda settings: settings.engine.address is None)
 FROM_FILES = SettingNeeds(
-    "a set of files in editing.sets",
-    lambda settings: not all(map(is_made, settings.editing.sets)),
+    "a set of files in editing.sets", lambda s: not all(map(is_made, s.editing.sets))
 )
 EFFECTS = {
     "gpu": ESTIMATED,
@@ -321,7 +320,9 @@ EFFECTS = {
         "rule.prompts, reward.prompts or length.prompts=1 or more",
         lambda s: s.rule.prompts or s.reward.prompts or s.length.prompts,
     ),
-    "engine.open": SettingNeeds("editing.pairs=1 or more", lambda settings: settings.editing.pairs),
+    "engine.open": SettingNeeds(
+        "editing.pairs=1 or more, or histories.runs", lambda s: s.editing.pairs or s.histories.runs
+    ),
     "engine.filter": TRIPLETS,
     "engine.cpus": HERE,
     "engine.object_store_gb": HERE,

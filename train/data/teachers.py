@@ -30,6 +30,7 @@ from reflectionflow_core.vlm.odds import yes
 from reflectionflow_core.writers import two_lists
 from reflectionflow_core.writers.template import edit_for
 from reflectionflow_core.writers.two_lists import TwoLists
+from train.data.asking import check_present
 
 RULES = "rules"
 Kind = Literal["plan", "think", "keeps", "inspect", "reflect"]
@@ -121,6 +122,7 @@ class VlmTeacher:
         planned, thought = planning.question_of(prompt), think_first.question_of(prompt)
         (steps,) = ask(self.vlm, [planned], Steps)
         (mind,) = ask(self.vlm, [thought], Thought)
+        check_present([steps, mind])
         taught: list[Taught] = []
         if not isinstance(mind, Failure):
             taught.append(("think", thought, mind))
@@ -144,6 +146,7 @@ class VlmTeacher:
         asked = two_lists.question_of(prompt, about(prompt, images[-1], unjudged), self.max_words)
         found = ask(self.vlm, seen, Findings)
         (lists,) = ask(self.vlm, [asked], TwoLists)
+        check_present([*found, lists])
         taught: list[Taught] = [
             ("inspect", question, answer)
             for question, answer in zip(seen, found, strict=True)

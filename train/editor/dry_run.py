@@ -17,7 +17,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from reflectionflow_core.flux.lora import FILE_NAME
 from reflectionflow_core.record import InputError
-from train.corrector.dry_run import IN_SMALL, SIDE, write_triplets
+from train.corrector.dry_run import IN_SMALL, OF_A_RUN, SIDE, write_triplets
 from train.editor.klein import prepared
 from train.editor.settings import EditorSettings
 from train.editor.training import train
@@ -90,6 +90,7 @@ def _small(settings: EditorSettings, folder: Path) -> EditorSettings:
     changes = {
         "data": str(write_triplets(folder / "shards", 24)),
         "out": folder / "out",
+        **OF_A_RUN,
         "device": "cpu",
         "dtype": "fp32",
         "target_size": SIDE,

@@ -6,6 +6,7 @@ can be resumed.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
@@ -46,6 +47,8 @@ AT_ONCE = 8  # samples of one size per batch
 def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
     """Writes all missing parts; returns a summary."""
     process = join(settings.torch_device)
+    # Long captions are common; T5 gets their first `text_length` tokens.
+    warnings.filterwarnings("ignore", message="The text is .* tokens long")
     triplets = Triplets(shards_in(settings.data))
     make_folder(settings.out)
     with locked(settings.out) if process.is_main_process else nullcontext():

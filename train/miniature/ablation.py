@@ -36,7 +36,7 @@ from train.data.run import run as make_data
 from train.data.settings import DataSettings
 from train.miniature import measure
 from train.program import run_program
-from train.settings import Strict
+from train.settings import Seed, Strict
 from train.triplets import SUBSETS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -55,7 +55,7 @@ ROUNDS = 9  # of timing, in turns
 
 class AblationSettings(Strict):
     out: Path = Path("runs/ablation")
-    seed: int = 0
+    seed: Seed = 0
     rule: PositiveInt = Field(default=250, description="prompts of this source, of about 276")
     reward: PositiveInt = Field(default=400, description="prompts of this source")
     length: PositiveInt = Field(default=400, description="prompts of this source")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from train.settings import Seed, Strict
 
@@ -21,25 +21,25 @@ class MiniatureSettings(Strict):
     )
 
     vae_steps: PositiveInt = 4000
-    vae_rate: float = 2e-3
+    vae_rate: PositiveFloat = 2e-3
     vae_batch: PositiveInt = 16
 
     text_steps: PositiveInt = 1500
-    text_rate: float = 2e-3
+    text_rate: PositiveFloat = 2e-3
     text_batch: PositiveInt = 96
 
     base_steps: PositiveInt = 6000
-    base_rate: float = 2e-3
+    base_rate: PositiveFloat = 2e-3
     base_batch: PositiveInt = 96
 
     distil_steps: PositiveInt = 500
-    distil_rate: float = 4e-4
+    distil_rate: PositiveFloat = 4e-4
 
     corrector_steps: PositiveInt = Field(default=3_000, description="with all pairs")
     mistake_steps: PositiveInt = Field(
         default=9_000, description="after them, with the base's own mistakes alone"
     )
-    corrector_rate: float = 2e-3
+    corrector_rate: PositiveFloat = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
     pairs: PositiveInt = Field(

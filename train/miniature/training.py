@@ -21,20 +21,25 @@ from train.miniature import base, distil, measure, text, vae
 from train.miniature.corrector import train_corrector
 from train.miniature.settings import MiniatureSettings
 from train.processes import join, wait_for_all
+from train.run_folder import run_folder
 from train.settings import torch_device
+
+MAY_CHANGE = ("out", "device", "measured")
 
 
 def run(settings: MiniatureSettings) -> str:
     settings = settings.model_copy(update={"device": torch_device(settings.device)})
     join(settings.device)
     folder = settings.out / "weights"
-    model = train_base(settings)
-    if join().is_main_process:
-        save_pipeline(model, train_vae(settings), folder)
-    wait_for_all()  # the others read what the first one writes
-    train_corrector(settings, folder)
-    if join().is_main_process:
-        report(settings, folder)
+    # A stage that is there is not made again, so it must be of the same settings.
+    with run_folder(settings.out, settings.model_dump(mode="json"), MAY_CHANGE):
+        model = train_base(settings)
+        if join().is_main_process:
+            save_pipeline(model, train_vae(settings), folder)
+        wait_for_all()  # the others read what the first one writes
+        train_corrector(settings, folder)
+        if join().is_main_process:
+            report(settings, folder)
     return f"The miniature is in {folder}.\n"
 
 

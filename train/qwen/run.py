@@ -20,6 +20,7 @@ from train.qwen.settings import MAY_CHANGE, MINIATURE, TINY, QwenSettings
 from train.qwen.sizes import sizes_like
 from train.qwen.tiny import miniature_words, save_tiny
 from train.qwen.whole import whole
+from train.reports import ReportSettings
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
 
@@ -56,6 +57,7 @@ def dry_run_settings(settings: AnySettings, **limits: int) -> Iterator[AnySettin
     with tempfile.TemporaryDirectory() as out:
         changes = {
             "out": out,
+            "report": ReportSettings(),  # a dry run is no run
             "base": TINY,
             "data": settings.data if is_here else MINIATURE,
             "held_out": settings.held_out if is_here else None,

@@ -13,7 +13,9 @@ from train.verifier.training import train
 def dry_run(settings: VerifierSettings) -> str:
     with dry_run_settings(settings) as small:
         folder = train(small, like=settings.base)
-        verifier = load_reward(folder, small.out / "base", dtype=small.weights, device=small.device)
+        verifier = load_reward(
+            folder, small.out / "base", dtype=small.weights, device=small.torch_device
+        )
         score = verifier.scores("a red circle", [Image.new("RGB", (64, 64), "red")])[0]
     data = "the data" if small.data == settings.data else "made-up data"
     done = "trained, saved and loaded; it gives a picture"

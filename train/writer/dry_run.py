@@ -15,7 +15,7 @@ from train.writer.training import train
 def dry_run(settings: WriterSettings) -> str:
     with dry_run_settings(settings, answers=2, max_answer=16) as small:
         folder = train(small, like=settings.base)
-        vlm = load_vlm(folder, dtype=small.weights, device=small.device)
+        vlm = load_vlm(folder, dtype=small.weights, device=small.torch_device)
         writer = ReflectionGeneratorWriter(vlm, max_words=10)
         flawed = Candidate(Image.new("RGB", (64, 64), "red"), "a blue square", 0, Verdict(0.0))
         text = writer.reflect("a blue square", [Request(0, parent=flawed)])[0]

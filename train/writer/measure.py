@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from diffusers.utils.logging import disable_progress_bar
 from PIL.Image import Image
 
 from reflectionflow_core.evaluation.statistics import difference, share
@@ -79,6 +80,7 @@ class WriterGain:
         device: str = "cpu",
         ask: Callable[[Callable[[], Verdict]], Verdict] = alone,
     ) -> None:
+        disable_progress_bar()  # of loading, which a log file would get
         choice = ActorChoice(
             model=settings.model,
             lora=settings.lora,
