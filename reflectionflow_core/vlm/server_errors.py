@@ -266,10 +266,9 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
             yield from _errors(item)
     if not isinstance(found, dict):
         return
-    error = found.get("error")
-    if error:
+    error, choices = found.get("error"), found.get("choices")
+    if error and not (choices and _is_empty(error)):
         yield error if isinstance(error, dict) else {**found, "message": message_in(error)}
-    choices = found.get("choices")
     if not error and not choices and message_in(found):
         yield found
     for choice in choices if isinstance(choices, list) else ():
@@ -277,6 +276,12 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
         if isinstance(choice, dict) and (choice.get("error") or failed):
             said = choice.get("error")
             yield said if isinstance(said, dict) else {"message": message_in(said)}
+
+
+def _is_empty(error: object) -> bool:
+    """Whether an error beside answers says that there is none."""
+    code = as_table(error).get("code")
+    return code in (0, "0", 200, "200", "success") or not (code or message_in(error))
 
 
 def _status(error: Mapping[str, Any]) -> tuple[int, bool]:
