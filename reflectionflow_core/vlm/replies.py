@@ -182,8 +182,20 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
         for top in (*map(as_table, listed if isinstance(listed, list) else ()), step)
         if isinstance(top.get("token"), str) and is_number(top.get("logprob"))
     }
-    # Without the token itself its rivals would be all there is.
-    return AnswerToken(text, tuple(likely.items()) if text in likely else ())
+    return AnswerToken(text, tuple(likely.items()) if _is_plausible(likely, text) else ())
+
+
+def _is_plausible(scores: Mapping[str, float], written: str) -> bool:
+    """Whether scores of tokens are log-probabilities or logits, and include the written token.
+
+    Otherwise they are fillers (0 for each) or have another sign, by which "yes" would mean "no".
+    """
+    if written not in scores:
+        return False
+    highest = max(scores.values())
+    if highest > 0:  # logits, of which greedy decoding takes the highest
+        return scores[written] == highest
+    return sum(map(math.exp, scores.values())) < 1.1  # rounded
 
 
 def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

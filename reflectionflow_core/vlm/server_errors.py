@@ -39,6 +39,7 @@ ADVICE = {
     402: "add credit with its provider, or choose another profile",
     403: "check what its key is allowed to",
     404: "check the base_url (most end in /v1) and the model of its profile",
+    410: "check the model of its profile",
     405: "check the base_url (most end in /v1) of its profile",
     413: "send smaller pictures",
     429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
@@ -49,7 +50,8 @@ BROKEN = "check its model and the server's log, or try again later"
 SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
 # Messages about pictures, used with any status.
 BLIND = re.compile(
-    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|at most 0 image"
+    r"(?:image|vision)(?: input| content|_url)?s? (?:is|are) not (?:supported|enabled)|mmproj"
+    r"|at most 0 image|image_url is only supported|content must be a string"
     r"|not a (?:multimodal|VLM|vision)"
     r"|(?:no endpoints|not).{0,40} support(?:s|ed)? (?:image|vision|picture)"
     r"|(?:unknown variant|invalid content type).{0,20}image_url|for image input"
@@ -59,7 +61,11 @@ BLIND = re.compile(
 )
 # Fields of an error.
 WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg", "errors", "error_msg")
-LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
+LOADING = re.compile(
+    r"loading model|model is (?:still )?(?:loading|being loaded)|currently loading"
+    r"|model.{0,60}(?:(?:starting|warming) up|\bnot (?:yet )?ready)",
+    re.IGNORECASE,
+)
 NO_CREDIT = re.compile(
     r"insufficient[_ ](?:quota|credit|balance|fund)|balance is (?:too low|insufficient)|arrearage"
     r"|(?:out of|have (?:any|enough)) credit|budget has been exceeded"
@@ -78,8 +84,8 @@ BAD_KEY = re.compile(
 )
 BAD_MODEL = re.compile(
     r"\bmodel\b.{0,80}(?:not found|not exist|not available|decommissioned|by any provider)"
-    r"|not a valid model|invalid model(?: name| id|:)|no models? loaded"
-    r"|unable to access .{0,40}model",
+    r"|not a valid model|requested model is not supported|invalid model(?: name| id|:)"
+    r"|no models? loaded|unable to access .{0,40}model",
     re.IGNORECASE,
 )
 CONTEXT = re.compile(
@@ -98,8 +104,9 @@ _TOO_MUCH = re.compile(
     re.IGNORECASE,
 )
 _DELAY = re.compile(
-    r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
-    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|h|s|$|\W)",
+    r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|wait(?: for)?"""
+    r"""|(?:try again|retry|resets?) (?:in|after))["'\s:]*"""
+    r"(\d+(?:\.\d+)?)(?:\s*(ms|m(?:in)?|h|d|s)|$|\W)",
     re.IGNORECASE,
 )
 
@@ -305,8 +312,8 @@ def _delay(body: str) -> float:
     found = _DELAY.search(body)
     if not found:
         return 0.0
-    unit = {"ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}.get(found[2].lower(), 1.0)
-    return float(found[1]) * unit
+    units = {"ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+    return float(found[1]) * units.get((found[2] or "s").lower(), 1.0)
 
 
 def _seconds(retry_after: str) -> float:

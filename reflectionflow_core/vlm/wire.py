@@ -143,7 +143,9 @@ def _messages(question: Question, system: str, merged: bool) -> Iterator[dict[st
     pictures = [
         {"type": "image_url", "image_url": {"url": _data_url(image)}} for image in question.images
     ]
-    yield {"role": "user", "content": [*pictures, {"type": "text", "text": clean(text)}]}
+    # Servers of text-only models refuse lists of parts.
+    parts = [*pictures, {"type": "text", "text": clean(text)}] if pictures else clean(text)
+    yield {"role": "user", "content": parts}
 
 
 def _data_url(image: Image) -> str:

@@ -133,6 +133,22 @@ def test_probabilities_and_tokens_of_a_stream_are_read() -> None:
     assert len(server.asked) == 1 and endpoint.usage.prompt_tokens == 30
 
 
+@pytest.mark.parametrize("scores", [(0.0, 0.0), (0.1, 2.4)])
+def test_numbers_that_are_no_log_probabilities_are_not_taken_for_some(
+    scores: tuple[float, float],
+) -> None:
+    def script(asked: Asked) -> Reply:
+        answer = wanted(asked)
+        other = "No" if answer == "Yes" else "Yes"
+        tops = dict(zip((answer, other), scores, strict=True))
+        return says(answer, tops=tops if "logprobs" in asked.body else None)
+
+    with VlmServer(script) as server:
+        of_red, of_blue = endpoint_of(server).choose([RED, BLUE], ("yes", "no"))
+    assert isinstance(of_red, tuple) and isinstance(of_blue, tuple)
+    assert of_red[0] == of_blue[1] == pytest.approx(0.8)  # of three samples
+
+
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
