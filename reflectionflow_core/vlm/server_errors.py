@@ -93,7 +93,15 @@ CONTEXT = re.compile(
     r"|(?:less|fewer) than \d+ tokens",
     re.IGNORECASE,
 )
-_OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+_OUT_OF_TOKENS = re.compile(
+    r"output limit was reached|higher max_|max_\w*tokens.{0,9} must be greater than", re.IGNORECASE
+)
+# Fewer tokens were requested than the host allows; some want at least 16.
+_LEAST = re.compile(
+    r"max_\w*tokens.{0,80}?(?:at least|>=|greater than or equal to|minimum (?:value )?(?:is|of))"
+    r" (\d{1,4})\b",
+    re.IGNORECASE,
+)
 # More tokens were requested than the model or the host allows.
 _ROOM = re.compile(
     r"max_\w*tokens|the completion\b|output tokens|requested:? (?:a total of )?\d", re.IGNORECASE
@@ -160,6 +168,12 @@ class ServerError:
     def asked_too_little(self) -> bool:
         """Whether a thought used up all tokens, which OpenAI reports as a bad request."""
         return self.status == 400 and _OUT_OF_TOKENS.search(self.message) is not None
+
+    @property
+    def least_tokens(self) -> int:
+        """The fewest tokens of an answer that it accepts; 0 if it says nothing of that."""
+        found = _LEAST.search(self.message) if self.status in QUESTION_REFUSED else None
+        return int(found[1]) if found else 0
 
     @property
     def asked_too_much(self) -> bool:

@@ -42,7 +42,7 @@ _STREAM_ONLY = re.compile(
     re.IGNORECASE,
 )
 _NO_SYSTEM = re.compile(
-    r"system (?:role|message|prompt|instruction)|role.{0,12}system|roles must alternate"
+    r"system (?:role|message|prompt|instruction)|role.{0,30}system|roles must alternate"
     r"|system.{0,20}not supported",
     re.IGNORECASE,
 )

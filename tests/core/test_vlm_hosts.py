@@ -404,3 +404,42 @@ def test_a_server_that_loads_its_model_is_waited_for_and_loses_no_try(words: str
     with VlmServer([loading]) as server:
         (failure,) = endpoint_of(server, replace(FAST, loading_seconds=0.2)).chat([CUP])
     assert isinstance(failure, Failure) and words in failure.reason
+
+
+@pytest.mark.parametrize("name", ["max_output_tokens", "max_tokens"])
+def test_a_server_with_a_least_number_of_tokens_gets_it(name: str) -> None:
+    words = f"Invalid '{name}': integer below minimum value. Expected a value >= 16, but got 4."
+
+    def script(asked: Asked) -> Reply:
+        return refuses(400, words) if room(asked) < 16 else says(wanted(asked))
+
+    with VlmServer(script) as server:
+        endpoint = endpoint_of(server)
+        for _ in range(2):
+            (odds,) = endpoint.choose([CUP], ("yes", "no"))
+            assert isinstance(odds, tuple) and odds[0] >= 0.8
+        assert not endpoint.thinks
+    assert [room(asked) for asked in server.asked].count(4) == 1
+
+
+def test_one_bad_moment_does_not_end_log_probabilities() -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.number == 0:
+            return refuses(400, "upstream hiccup")
+        return five_logprobs(asked)
+
+    with VlmServer(script) as server:
+        endpoint = endpoint_of(server)
+        endpoint.choose([CUP], ("yes", "no"))
+        (odds,) = endpoint.choose([CUP], ("yes", "no"))
+    assert odds == pytest.approx((0.9, 0.1))
+
+
+def test_a_role_that_is_refused_in_other_words_is_not_sent() -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.body["messages"][0]["role"] == "system":
+            return refuses(400, "Unsupported value: 'messages[0].role' does not support 'system'.")
+        return says(wanted(asked))
+
+    with VlmServer(script) as server:
+        assert ask(endpoint_of(server), [CUP], Seen) == [RED]
