@@ -115,3 +115,12 @@ def test_a_key_in_the_wrong_place_is_not_printed(
     assert main([argument.format(key=key) for argument in arguments]) == 2
     shown = "".join(capsys.readouterr())
     assert "***" in shown and key not in shown and key[3:] not in shown
+
+
+@pytest.mark.parametrize("name", ["/none/qwen", "./qwen", "qwen2.5vl:7b", "http://localhost:1/v1"])
+@pytest.mark.parametrize("command", ["doctor", "judge"])
+def test_a_model_that_is_no_folder_is_not_taken_for_a_profile(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--vlm", name]) == 2
+    assert f"There is no folder {name}. Give one with a" in capsys.readouterr().err
