@@ -17,6 +17,7 @@ from ..protocols import Actors
 from ..record import InputError
 from ..settings import SearchSettings
 from ..texts import printable
+from ..vlm.redaction import without_keys
 from .interrupt import PausedError, memory_told, sigint_raises
 from .naming import command_text
 from .outcome import CommandOutcome, kept_apart, open_page
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None, build_actors: Callable[..., Any] | N
         with output_explained():
             return _run(argv, build_actors)
     except InputError as error:
-        sys.stderr.write(f"reflectionflow: {error}\n")
+        sys.stderr.write(without_keys(f"reflectionflow: {error}\n"))
         return BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")

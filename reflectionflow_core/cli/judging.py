@@ -45,8 +45,8 @@ from ..vlm.judge_check import (
     unused_errors,
 )
 from ..vlm.kept_errors import OWN
-from ..vlm.named import ENDPOINT, HUB_ID, build_vlm, check_vlm_name
-from ..vlm.profiles import command_line_folder, find_profile
+from ..vlm.named import ENDPOINT, build_vlm, check_vlm_name
+from ..vlm.profiles import NAME, command_line_folder, find_profile
 from .effects import Situation, check_effects
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
@@ -229,9 +229,10 @@ def agree_about(spec: str, agreed: bool) -> None:
 
 
 def vlm_spec(name: str) -> str:
-    """A folder, a hub id or endpoint:PROFILE unchanged; any other name as that of a profile."""
-    known = name.startswith(ENDPOINT) or user_path(name).is_dir() or HUB_ID.fullmatch(name)
-    return name if known else f"{ENDPOINT}{name}"
+    """A folder, a hub id, endpoint:PROFILE or a path unchanged; another name as that of a
+    profile."""
+    is_profile = NAME.fullmatch(name) and not user_path(name).is_dir()
+    return f"{ENDPOINT}{name}" if is_profile else name
 
 
 def key_of(spec: str, vlm: Vlm) -> str:

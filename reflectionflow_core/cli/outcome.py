@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..texts import printable
+from ..vlm.redaction import without_keys
 
 COLUMN = 12  # characters before a fact of a dry run
 SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
@@ -21,7 +22,8 @@ SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
 class CommandOutcome:
     """The outcome of a command.
 
-    `text` is printed on stdout, or `data` with --json; `error` on stderr. --open shows `page`.
+    `text` is printed on stdout, or `data` with --json; `error` on stderr, without keys. --open
+    shows `page`.
     """
 
     status: int = 0
@@ -29,6 +31,9 @@ class CommandOutcome:
     data: Mapping[str, Any] = field(default_factory=dict)
     page: Path | None = None
     error: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", without_keys(self.error))
 
     def shown(self, command: str, as_json: bool) -> str:
         """What goes to stdout."""

@@ -53,7 +53,7 @@ class VlmEvolver(VlmActor):
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         questions = [_question(prompt, request) for request in requests]
-        answers = ask(self.vlm, questions, Evolved, progress, "evolve")
+        answers = list(map(_short, ask(self.vlm, questions, Evolved, progress, "evolve")))
         say_failures(answers, progress, "The evolver", "the prompt is used as it was given")
         texts = [_text(answer) for answer in answers]
         written = [text for text in texts if text]
@@ -86,7 +86,14 @@ def _judged(candidate: Candidate) -> str:
     return f"A judge gave it {candidate.score:.3g} and found: {quoted(findings(candidate))}"
 
 
+def _short(answer: Evolved | Failure) -> Evolved | Failure:
+    """The answer, or a Failure if it has too many words."""
+    words = 0 if isinstance(answer, Failure) else len(answer.prompt.split())
+    if words <= MAX_WORDS:
+        return answer
+    return Failure(f"The new prompt has {words} words; at most {MAX_WORDS} are used.")
+
+
 def _text(answer: Evolved | Failure) -> str:
-    """The new prompt; "" if the model failed or wrote too many words."""
-    text = "" if isinstance(answer, Failure) else said(answer.prompt)
-    return text if len(text.split()) <= MAX_WORDS else ""
+    """The new prompt; "" if the model failed or said nothing."""
+    return "" if isinstance(answer, Failure) else said(answer.prompt)

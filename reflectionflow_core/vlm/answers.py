@@ -19,6 +19,7 @@ from ..protocols import SILENT, Progress
 from .fitting import fitted
 from .interface import Failure, Question, Vlm
 from .lenient import UnreadableError, read_object
+from .server_errors import parsed
 from .thoughts import without_thoughts
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -113,8 +114,10 @@ def _unwrapped(text: str) -> str:
 
 
 def _inside(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects directly inside one, such as {"answer": {...}}, last one first."""
-    return [value for value in reversed(found.values()) if isinstance(value, dict)]
+    """The objects directly inside one, such as {"answer": {...}}, last one first; also written as
+    a text, as the arguments of a tool are."""
+    texts = (parsed(value) if isinstance(value, str) else value for value in found.values())
+    return [value for value in reversed(list(texts)) if isinstance(value, dict)]
 
 
 def _repair(question: Question, text: str, failure: Failure) -> Question:

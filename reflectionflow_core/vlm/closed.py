@@ -52,6 +52,15 @@ _AGAIN = re.compile(r"^[\s*'\"]*(?:/|\||\b(?:or|and|und|oder|ou|et|y|o|или|и
 # Behind a word that is no answer but the name of a number: {"yes": 0.1}, Yes: 10%.
 _VALUE = re.compile(r"[\"'”]\s*[:：]|\s*[:=]\s*(?:[01]?\.\d|\d+\s?%|(?:true|false)\b)")
 _NONE_WRONG = re.compile(r"\s+(?:issue|problem|doubt|fault|flaw|error|mistake)s?\b")  # means yes
+# Begins with "no" and answers nothing.
+_NOT_SHOWN = re.compile(
+    r"\bno (?:\w+ )?(?:image|picture|photo)s? (?:(?:is|are|was|were|has|have|been) ){0,2}"
+    r"(?:provided|attached|uploaded|shared|given|included|supplied|received|sent)\b"
+    r"|(?:can(?:not|['’]t)|unable to|not able to) (?:actually |directly )?(?:see|view|access|open)"
+    r" (?:any |the |this |your |an )?(?:image|picture|photo)s?\b(?!['’ ]\w)"
+    r"|\b(?:do not|don['’]t) (?:see|have) (?:an|any) (?:image|picture|photo)s?\b",
+    re.IGNORECASE,
+)
 _BUT = re.compile(r"[\W_]*(?:but\b)?[\W_]*")
 _CONCLUDING = re.compile(
     r"(?:(?:so|therefore|thus|hence|overall|actually|wait|sorry)\b[\W_]*)+", re.IGNORECASE
@@ -92,6 +101,8 @@ def certain_text(text: str, choices: Sequence[str], cut: bool) -> str:
 
 def find_choice(text: str, choices: Sequence[str], cut: bool = False) -> FoundChoice | None:
     """`said_choice` with the word's place, without thoughts; if `cut`, only at the beginning."""
+    if _NOT_SHOWN.search(text):
+        return None
     words = _words(choices)
 
     def found(starts: Iterable[int]) -> list[FoundChoice]:

@@ -6,12 +6,11 @@ openai is imported with the first question.
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from ..protocols import SILENT, Progress
 from ..record import InputError
@@ -32,6 +31,7 @@ from .likelihoods import (
 )
 from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
+from .quoting import in_its_words
 from .redaction import Redaction
 from .replies import MAX_TOKENS, NO_COMPLETION, NO_JSON, THOUGHT_ONLY, TOO_SHORT, Reply, read
 from .sending import Pace, RequestLimits, SendError, open_client, send
@@ -52,8 +52,6 @@ REMEDIES = {
     NO_JSON: NOT_THE_SERVER,
     NO_COMPLETION: NOT_THE_SERVER,
 }
-SHOWN = 160  # characters of a server's error message quoted in a Failure
-PIECE = 4  # shortest part of a key that a server may quote when it rejects it, in characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,8 @@ class Endpoint:
         self._lock, self._pace = Lock(), Pace(self.limits.per_minute)
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
+        self._guessed: Counter[str] = Counter()  # by parameters: requests answered without them
+        self._least = 0  # fewest tokens that the server accepts, if it rejected fewer
         self._most_room: dict[int, int] = {}  # by number of pictures, if tokens were rejected
         self.thinks = False  # whether it thinks before it answers, if known
         self.samples = profile.samples
@@ -226,7 +226,7 @@ class Endpoint:
                 return odds
             if reply.was_cut and not readable(reply):
                 return self.unanswered(replace(reply, problem=TOO_SHORT))
-            if not reply.tokens:
+            if not reply.tokens and not self._guessed["logprobs"]:  # else they were not requested
                 self._learn(("logprobs",))
         question = replace(question, max_tokens=SAMPLE_TOKENS)
         texts = await self._samples(client, question, choices, readable)
@@ -296,9 +296,10 @@ class Endpoint:
         are rejected is tracked per request, because concurrent requests may change that.
         """
         refused: frozenset[str] = frozenset()
+        guessed: frozenset[str] = frozenset()
         extra, pictures = self.profile.extra, len(question.images)
         most = self._most_room.get(pictures, MAX_TOKENS)
-        room = min(room, most)
+        room = min(max(room, self._least - question.max_tokens), most)
         while True:
             asked = {**parameters, **self._without_thought()}
             left_out = refused | self._refused
@@ -312,6 +313,10 @@ class Endpoint:
                 if error.error.asked_too_little and room < enough:
                     self.thinks, room = True, enough
                     continue
+                if error.error.least_tokens > roomy.max_tokens:
+                    self._least = error.error.least_tokens
+                    room = self._least - question.max_tokens
+                    continue
                 if room and error.error.asked_too_much:
                     room = most = room // 2 if room > LEAST_ROOM else 0
                     continue
@@ -319,9 +324,12 @@ class Endpoint:
                 if parameter is None or parameter in left_out or parameter in extra:
                     raise
                 refused |= {parameter}
+                if wire.named_parameter(body, error.said) != parameter:
+                    guessed |= {parameter}
                 continue
             # Only after a success: the question itself may have been at fault.
-            self._learn(refused)
+            self._learn(refused - guessed)
+            self._guess(guessed)
             if most < MAX_TOKENS:
                 self._most_room[pictures] = most
             return Response(raw, body, seconds)
@@ -346,9 +354,16 @@ class Endpoint:
         with self._lock:
             self._refused = self._refused.union(refused)
 
+    def _guess(self, parameters: Iterable[str]) -> None:
+        """Learns unnamed parameters at their second rejection; the first may be a bad moment."""
+        with self._lock:
+            self._guessed.update(parameters)
+            twice = {name for name in parameters if self._guessed[name] > 1}
+        self._learn(twice)
+
     def unanswered(self, reply: Reply) -> Failure:
         """Why a reply has no answer, and what to do."""
-        said = self._in_its_words(reply.declined)
+        said = in_its_words(reply.declined, self.profile, self.redaction)
         remedy = f"; {REMEDIES[reply.problem]}" if reply.problem in REMEDIES else ""
         if reply.problem == TOO_SHORT and any(m < self._room for m in self._most_room.values()):
             remedy = f", and its server refuses more; {LONGER}"
@@ -358,32 +373,13 @@ class Endpoint:
     def failure(self, error: SendError) -> Failure:
         """Why a request has no answer, and what to do."""
         times = f" {error.times} times" if error.times > 1 else ""
-        said = self._in_its_words(error.error.message, strict=error.error.about_key)
+        how = self.profile, self.redaction, error.error.about_key
+        said = in_its_words(error.error.message, *how)
         reason = f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}."
         return Failure(reason, temporary=not error.error.about_question)
 
     def _no_choice(self) -> Failure:
         return Failure(f"The endpoint {self.profile} answers with none of the choices.")
-
-    def _in_its_words(self, said: str, strict: bool = False) -> str:
-        """The server's error message on one line, without key and addresses.
-
-        Servers that reject a key quote parts of it: if `strict`, words sharing four characters in a
-        row with the key are hidden.
-        """
-        words = self.redaction.of(" ".join(said.split()))
-        if strict:
-            words = " ".join("***" if self._quotes_key(word) else word for word in words.split())
-        words = re.sub(r"(?i)\bbearer\s+\S+|\b[a-z][a-z+.-]*://\S+", "***", words)
-        address = urlsplit(self.profile.base_url)
-        for part in (address.netloc, address.hostname or ""):
-            words = words.replace(part, "***")
-        return f' and said "{words[:SHOWN]}"' if words else ""
-
-    def _quotes_key(self, word: str) -> bool:
-        key = self.profile.api_key
-        pieces = [key[i : i + PIECE] for i in range(max(1, len(key) - PIECE + 1))]
-        return bool(key) and any(piece in word for piece in pieces)
 
 
 def _refused(body: Mapping[str, Any], error: SendError) -> str | None:

@@ -107,6 +107,10 @@ def load_processor(source: str | Path) -> Any:
             ) from error
         if isinstance(error, ImportError):
             advice = "Install what it asks for, or choose Qwen2.5-VL or Qwen3-VL."
+        elif "does not recognize" in str(error):
+            advice = "Install a newer transformers, or choose Qwen2.5-VL or Qwen3-VL."
+        elif not local:
+            advice = "Check the hub id and the connection, or give a folder."
         else:
             advice = "Download its tokenizer, chat template and preprocessor_config.json again."
         raise InputError(

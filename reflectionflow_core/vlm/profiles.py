@@ -7,6 +7,7 @@ Independent of ComfyUI and of servers.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -103,6 +104,16 @@ class Profile:
                 f'The "extra" of profile {self.name!r} would replace every question. Take '
                 '"messages" out of it.'
             )
+        if looks_like_a_key(self.model):
+            raise InputError(
+                f"The model of profile {self.name!r} looks like an API key, which is not repeated. "
+                'Write the key as "api_key", and the name of a model as "model".'
+            )
+        if not _is_json([self.model, self.extra]):
+            raise InputError(
+                f'The model or the "extra" of profile {self.name!r} cannot be sent. Write only '
+                "what JSON has: no NaN or Infinity, and no half characters."
+            )
         if self.ca_file and not Path(self.ca_file).expanduser().is_file():
             raise InputError(
                 f"The profile {self.name!r} names a ca_file that does not exist. Give the path "
@@ -114,9 +125,15 @@ class Profile:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must not be shown, not even in part: the key, keys in headers and `extra`."""
+        """Values that must not be shown, not even in part: the key, keys in headers, in `extra` and
+        in the path of the address."""
         held = (*_secrets_in(self.headers), *_secrets_in(self.extra))
-        return (self.api_key, *(SCHEME.sub("", value) for value in held))
+        path = urlsplit(self.base_url).path.split("/")
+        return (
+            self.api_key,
+            *(SCHEME.sub("", value) for value in held),
+            *filter(could_be_a_key, path),
+        )
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -158,6 +175,12 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
     prefix = f"REFLECTIONFLOW_{name.upper().replace('-', '_')}_"
     table = _table(folder / FILE)
     stored = _checked(name, table.get(name, {}))
+    for part in TABLES:
+        if environment.get(f"{prefix}{part.upper()}"):
+            raise InputError(
+                f"The environment variable {prefix}{part.upper()} has no effect. Write "
+                f'"{part}" of the profile into {FILE} instead (see docs/judges.md).'
+            )
     # Empty variables count as unset.
     values = {
         part: environment.get(f"{prefix}{part.upper()}", "").strip(AROUND)
@@ -202,7 +225,9 @@ def is_loopback(url: str) -> bool:
     """Whether the address is on this machine."""
     host = _host(url)
     try:
-        return host == "localhost" or ip_address(host or "").is_loopback
+        address = None if host == "localhost" else ip_address(host or "")
+        # Servers print 0.0.0.0, the address at which they listen, as their own.
+        return address is None or address.is_loopback or address.is_unspecified
     except ValueError:
         return False  # names are not looked up
 
@@ -220,6 +245,14 @@ def _host(url: str) -> str | None:
     # HTTP clients reject names with parts that are empty or too long for DNS.
     named = ":" in host or all(0 < len(part) < 64 for part in host.removesuffix(".").split("."))
     return host if host and named else None
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def _secrets_in(table: Mapping[str, Any]) -> Iterator[str]:

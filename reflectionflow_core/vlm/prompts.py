@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures import to_rgb
+from .failures import UnfitError
 from .interface import Question
 from .thoughts import closing_mark
 
@@ -23,7 +24,7 @@ def encode(
 ) -> dict[str, Tensor]:
     """The model's inputs by name; `input_ids` (questions, tokens) are padded on `side`.
 
-    ValueError for pictures that the processor rejects.
+    ValueError for pictures that the processor rejects, UnfitError as `rendered`.
     """
     texts = rendered(processor, questions)
     # Most templates contain the BOS token; the tokenizer would add a second one.
@@ -46,7 +47,7 @@ def rendered(processor: Any, questions: Sequence[Question]) -> list[str]:
     """The questions in the model's chat template, with one placeholder per picture.
 
     The system text is put above the question if the template rejects system messages; thinking is
-    switched off. ValueError for a question that the template rejects anyway.
+    switched off. UnfitError for a question that the template rejects anyway.
     """
     return [_rendered(processor, question) for question in questions]
 
@@ -55,12 +56,14 @@ def _rendered(processor: Any, question: Question) -> str:
     tokens = control_tokens(processor)
     try:
         text = _templated(processor, _conversation(question, tokens))
-    except TemplateError:
+    except (TemplateError, TypeError, LookupError):
         merged = replace(question, text=f"{question.system}\n\n{question.text}", system="")
         try:
             text = _templated(processor, _conversation(merged, tokens))
-        except TemplateError as error:
-            raise ValueError(f"its chat template refuses it ({error})") from error
+        except (TemplateError, TypeError, LookupError) as error:  # written for plain texts
+            raise UnfitError(
+                f"The model cannot read a question: its chat template refuses it ({error})."
+            ) from error
     mark = closing_mark(text)
     return f"{text.rstrip()}\n\n{mark}\n\n" if mark else text
 

@@ -38,6 +38,11 @@ def looks_like_a_key(text: str) -> bool:
     return KEYS.search(text) is not None
 
 
+def without_keys(text: str) -> str:
+    """The text without keys of known providers, which users paste into the wrong place."""
+    return KEYS.sub(HIDDEN, text)
+
+
 def could_be_a_key(name: str) -> bool:
     """Whether a name should be hidden: a key of a known kind, or long and with digits."""
     digits = sum(character.isdigit() for character in name)

@@ -19,7 +19,8 @@ THOUGHT_ONLY = "thought, and gave no answer"
 NO_JSON = "answered with something that is not JSON"
 NO_COMPLETION = "answered with JSON that is not a chat completion"
 CUT = ("length", "max_tokens", "model_length")  # finish reasons of answers that were cut
-FILTERED = ("content_filter", "safety", "sensitive")
+# Parts of finish reasons, such as "content_filter: PROHIBITED_CONTENT".
+FILTERED = ("filter", "safety", "sensitive", "refusal", "prohibited", "blocklist", "recitation")
 THOUGHTS = (
     "reasoning_content",
     "reasoning",
@@ -76,7 +77,7 @@ def read(raw: bytes) -> Reply:
         (text, c, w) for c, w in zip(choices, written, strict=True) if (text := without_thoughts(w))
     ]
     texts = tuple(text for text, _, _ in said)
-    declined = _declined(choices[0])
+    declined = _refusal(as_table(choices[0].get("message")))
     return Reply(
         texts,
         tokens_of(without_thoughts(written[0]), _tokens(choices[0])),
@@ -92,8 +93,14 @@ def read(raw: bytes) -> Reply:
 def _written(choice: Mapping[str, Any]) -> str:
     """What the model wrote, also as parts of a message or as tool arguments."""
     message = as_table(choice.get("message"))
-    text = _text(message.get("content")) or _text(choice.get("text"))
-    return text if text.strip() else _arguments(message)
+    content = message.get("content")
+    is_read = isinstance(content, dict) and "text" not in content and "type" not in content
+    if is_read or isinstance(content, bool | int | float):  # by a server that reads JSON
+        content = json.dumps(content)
+    text = _text(content) or _text(choice.get("text"))
+    if text.strip() and "{" in text:
+        return text
+    return f"{text}\n{_arguments(message)}" if text.strip() else _arguments(message)
 
 
 def _text(content: object) -> str:
@@ -101,8 +108,9 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return clean(content)
     if isinstance(content, dict):
-        kind = content.get("type", "text")
-        return _text(content.get("text")) if kind in ("text", "output_text") else ""
+        kind, text = content.get("type", "text"), content.get("text")
+        is_answer = kind in ("text", "output_text") and not content.get("thought")
+        return _text(text.get("value") if isinstance(text, dict) else text) if is_answer else ""
     return "".join(map(_text, content)) if isinstance(content, list) else ""
 
 
@@ -121,9 +129,14 @@ def _arguments(message: Mapping[str, Any]) -> str:
 
 def _thinks(choice: Mapping[str, Any]) -> bool:
     message = as_table(choice.get("message"))
-    parts = message.get("content")
-    kinds = [as_table(part).get("type") for part in parts] if isinstance(parts, list) else []
-    return any(message.get(name) for name in THOUGHTS) or "thinking" in kinds
+    return any(message.get(name) for name in THOUGHTS) or any(
+        part.get("thought") or part.get("type") in THOUGHTS for part in _parts(message)
+    )
+
+
+def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    content = message.get("content")
+    return [as_table(part) for part in content] if isinstance(content, list) else []
 
 
 def _is_cut(choice: Mapping[str, Any]) -> bool:
@@ -138,9 +151,9 @@ def _holds_thought(text: str) -> bool:
     return len(without_thoughts(text)) < len(text.strip())
 
 
-def _declined(choice: Mapping[str, Any]) -> str:
-    refusal = as_table(choice.get("message")).get("refusal")
-    return clean(refusal) if isinstance(refusal, str) else ""
+def _refusal(message: Mapping[str, Any]) -> str:
+    said = [part.get("refusal") for part in (message, *_parts(message))]
+    return clean(next((words for words in said if isinstance(words, str)), ""))
 
 
 def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
@@ -148,7 +161,7 @@ def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
         return "declined to answer"
     if _is_cut(choice):
         return TOO_SHORT
-    if _reason(choice) in FILTERED:
+    if any(part in _reason(choice) for part in FILTERED):
         return "was stopped by its filter of contents"
     return THOUGHT_ONLY if _thinks(choice) else "gave an empty answer"
 
@@ -169,22 +182,54 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
         for top in (*map(as_table, listed if isinstance(listed, list) else ()), step)
         if isinstance(top.get("token"), str) and is_number(top.get("logprob"))
     }
-    # Without the token itself its rivals would be all there is.
-    return AnswerToken(text, tuple(likely.items()) if text in likely else ())
+    return AnswerToken(text, tuple(likely.items()) if _is_plausible(likely, text) else ())
+
+
+def _is_plausible(scores: Mapping[str, float], written: str) -> bool:
+    """Whether scores of tokens are log-probabilities or logits, and include the written token.
+
+    Otherwise they are fillers (0 for each) or have another sign, by which "yes" would mean "no".
+    """
+    if written not in scores:
+        return False
+    highest = max(scores.values())
+    if highest > 0:  # logits, of which greedy decoding takes the highest
+        return scores[written] == highest
+    return sum(map(math.exp, scores.values())) < 1.1  # rounded
 
 
 def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The completion from events that a server streamed without being asked to."""
-    deltas = list(map(_first_choice, events))
-    texts = [_text(as_table(choice.get("delta")).get("content")) for choice in deltas]
-    reasons = [r for choice in deltas if (r := choice.get("finish_reason"))]
-    message = {"role": "assistant", "content": "".join(texts)}
-    return {"choices": [{"message": message, "finish_reason": reasons[-1] if reasons else None}]}
+    """The completion from events that a server streamed; several answers arrive interleaved."""
+    pieces: dict[int, list[Mapping[str, Any]]] = {}
+    usage: object = None
+    for event in events:
+        usage = event.get("usage") or usage
+        listed = event.get("choices")
+        for choice in map(as_table, listed if isinstance(listed, list) else ()):
+            pieces.setdefault(_count(choice.get("index")), []).append(choice)
+    return {"choices": [_joined(pieces[index]) for index in sorted(pieces)], "usage": usage}
 
 
-def _first_choice(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = found.get("choices")
-    return as_table(choices[0]) if isinstance(choices, list) and choices else {}
+def _joined(pieces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One choice from its pieces: deltas, or else the last whole message."""
+    deltas = [as_table(piece.get("delta")) for piece in pieces]
+    contents = [content for delta in deltas if (content := delta.get("content"))]
+    arguments = "".join(map(_arguments, deltas))
+    message: dict[str, Any] = {
+        "content": [part for c in contents for part in (c if isinstance(c, list) else [c])],
+        "function_call": {"arguments": arguments},
+        "refusal": "".join(map(_refusal, deltas)),
+        **{name: True for name in THOUGHTS if any(delta.get(name) for delta in deltas)},
+    }
+    wholes = [whole for piece in pieces if (whole := as_table(piece.get("message")))]
+    if wholes and not contents and not arguments:
+        message = {**message, **wholes[-1]}
+    steps = [as_table(piece.get("logprobs")).get("content") for piece in pieces]
+    return {
+        "message": message,
+        "finish_reason": next((r for p in reversed(pieces) if (r := p.get("finish_reason"))), None),
+        "logprobs": {"content": [s for some in steps if isinstance(some, list) for s in some]},
+    }
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -27,8 +27,8 @@ from .server_errors import ServerError, error_in, error_of_status, parsed, parse
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-MAX_BYTES = 2**19  # bytes of a response besides its tokens
-TOKEN_BYTES, LOGPROB_BYTES = 32, 160  # bytes per token and per log-probability
+MAX_BYTES = 2**22  # bytes of a response besides its tokens; some do not limit thoughts
+TOKEN_BYTES, LOGPROB_BYTES = 512, 160  # bytes per token, also of a stream, and log-probability
 MOST_BYTES = 2**26  # most bytes of any response
 MAX_ERROR_BYTES = 2**14  # bytes read of an error's body
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
@@ -260,6 +260,8 @@ def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
     async def strip(request: Any) -> None:
         for name in set(request.headers) - HEADERS:
             del request.headers[name]
+        # The client also asks for compressions that bodies.py does not read, if it can.
+        request.headers["accept-encoding"] = "gzip, deflate"
         if profile.api_key:
             request.headers["authorization"] = f"Bearer {profile.api_key}"
         request.headers.update(profile.headers)

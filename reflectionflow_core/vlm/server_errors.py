@@ -39,6 +39,7 @@ ADVICE = {
     402: "add credit with its provider, or choose another profile",
     403: "check what its key is allowed to",
     404: "check the base_url (most end in /v1) and the model of its profile",
+    410: "check the model of its profile",
     405: "check the base_url (most end in /v1) of its profile",
     413: "send smaller pictures",
     429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
@@ -49,7 +50,8 @@ BROKEN = "check its model and the server's log, or try again later"
 SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
 # Messages about pictures, used with any status.
 BLIND = re.compile(
-    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|at most 0 image"
+    r"(?:image|vision)(?: input| content|_url)?s? (?:is|are) not (?:supported|enabled)|mmproj"
+    r"|at most 0 image|image_url is only supported|content must be a string"
     r"|not a (?:multimodal|VLM|vision)"
     r"|(?:no endpoints|not).{0,40} support(?:s|ed)? (?:image|vision|picture)"
     r"|(?:unknown variant|invalid content type).{0,20}image_url|for image input"
@@ -59,7 +61,11 @@ BLIND = re.compile(
 )
 # Fields of an error.
 WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg", "errors", "error_msg")
-LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
+LOADING = re.compile(
+    r"loading model|model is (?:still )?(?:loading|being loaded)|currently loading"
+    r"|model.{0,60}(?:(?:starting|warming) up|\bnot (?:yet )?ready)",
+    re.IGNORECASE,
+)
 NO_CREDIT = re.compile(
     r"insufficient[_ ](?:quota|credit|balance|fund)|balance is (?:too low|insufficient)|arrearage"
     r"|(?:out of|have (?:any|enough)) credit|budget has been exceeded"
@@ -78,8 +84,8 @@ BAD_KEY = re.compile(
 )
 BAD_MODEL = re.compile(
     r"\bmodel\b.{0,80}(?:not found|not exist|not available|decommissioned|by any provider)"
-    r"|not a valid model|invalid model(?: name| id|:)|no models? loaded"
-    r"|unable to access .{0,40}model",
+    r"|not a valid model|requested model is not supported|invalid model(?: name| id|:)"
+    r"|no models? loaded|unable to access .{0,40}model",
     re.IGNORECASE,
 )
 CONTEXT = re.compile(
@@ -87,7 +93,15 @@ CONTEXT = re.compile(
     r"|(?:less|fewer) than \d+ tokens",
     re.IGNORECASE,
 )
-_OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+_OUT_OF_TOKENS = re.compile(
+    r"output limit was reached|higher max_|max_\w*tokens.{0,9} must be greater than", re.IGNORECASE
+)
+# Fewer tokens were requested than the host allows; some want at least 16.
+_LEAST = re.compile(
+    r"max_\w*tokens.{0,80}?(?:at least|>=|greater than or equal to|minimum (?:value )?(?:is|of))"
+    r" (\d{1,4})\b",
+    re.IGNORECASE,
+)
 # More tokens were requested than the model or the host allows.
 _ROOM = re.compile(
     r"max_\w*tokens|the completion\b|output tokens|requested:? (?:a total of )?\d", re.IGNORECASE
@@ -98,8 +112,9 @@ _TOO_MUCH = re.compile(
     re.IGNORECASE,
 )
 _DELAY = re.compile(
-    r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
-    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|h|s|$|\W)",
+    r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|wait(?: for)?"""
+    r"""|(?:try again|retry|resets?) (?:in|after))["'\s:]*"""
+    r"(\d+(?:\.\d+)?)(?:\s*(ms|m(?:in)?|h|d|s)|$|\W)",
     re.IGNORECASE,
 )
 
@@ -153,6 +168,12 @@ class ServerError:
     def asked_too_little(self) -> bool:
         """Whether a thought used up all tokens, which OpenAI reports as a bad request."""
         return self.status == 400 and _OUT_OF_TOKENS.search(self.message) is not None
+
+    @property
+    def least_tokens(self) -> int:
+        """The fewest tokens of an answer that it accepts; 0 if it says nothing of that."""
+        found = _LEAST.search(self.message) if self.status in QUESTION_REFUSED else None
+        return int(found[1]) if found else 0
 
     @property
     def asked_too_much(self) -> bool:
@@ -266,10 +287,9 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
             yield from _errors(item)
     if not isinstance(found, dict):
         return
-    error = found.get("error")
-    if error:
+    error, choices = found.get("error"), found.get("choices")
+    if error and not (choices and _is_empty(error)):
         yield error if isinstance(error, dict) else {**found, "message": message_in(error)}
-    choices = found.get("choices")
     if not error and not choices and message_in(found):
         yield found
     for choice in choices if isinstance(choices, list) else ():
@@ -277,6 +297,12 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
         if isinstance(choice, dict) and (choice.get("error") or failed):
             said = choice.get("error")
             yield said if isinstance(said, dict) else {"message": message_in(said)}
+
+
+def _is_empty(error: object) -> bool:
+    """Whether an error beside answers says that there is none."""
+    code = as_table(error).get("code")
+    return code in (0, "0", 200, "200", "success") or not (code or message_in(error))
 
 
 def _status(error: Mapping[str, Any]) -> tuple[int, bool]:
@@ -300,8 +326,8 @@ def _delay(body: str) -> float:
     found = _DELAY.search(body)
     if not found:
         return 0.0
-    unit = {"ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}.get(found[2].lower(), 1.0)
-    return float(found[1]) * unit
+    units = {"ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+    return float(found[1]) * units.get((found[2] or "s").lower(), 1.0)
 
 
 def _seconds(retry_after: str) -> float:

@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 
 # How models mark thoughts: Qwen, DeepSeek and GLM; LongCat; Seed; MiniMax; Mistral; Kimi; Cohere;
-# OpenThinker; Gemma; MedGemma.
+# OpenThinker; Gemma; MedGemma; Apertus.
 TAGS = (
     *("think", "thinking", "thought", "thoughts", "reasoning"),
     *("analysis", "scratchpad", "reflection", "inner_monologue"),  # as prompts for others ask for
+    *("cot", "chain_of_thought", "thinking_process", "thought_process", "reasoning_content"),
     *("longcat_think", "seed:think", "mm:think"),
 )
 PAIRS = (
@@ -24,6 +25,7 @@ PAIRS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|channel>thought", "<channel|>"),
     ("<unused94>", "<unused95>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
 )
 # Marks around the answer itself: GLM's box, OpenThinker's solution, Cohere's and Granite's
 # response.

@@ -26,6 +26,7 @@ GREEDY: Mapping[str, Any] = {"temperature": 0, "seed": 0}
 WITH_LOGPROBS: Mapping[str, Any] = {**GREEDY, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
 MANY_LOGPROBS, FEW_LOGPROBS = "top_logprobs", 5  # if TOP_LOGPROBS is rejected; Fireworks' maximum
 SYSTEM = "system"  # role of these messages
+STREAM = "stream"  # on the list of rejected parameters: that it was not set
 # Switches thinking off, for Ollama and OpenAI, and for vLLM and llama.cpp.
 WITHOUT_THOUGHT: Mapping[str, Any] = {
     "reasoning_effort": "none",
@@ -34,8 +35,14 @@ WITHOUT_THOUGHT: Mapping[str, Any] = {
 # Fields by which a profile controls thinking.
 THOUGHT_FIELDS = {*WITHOUT_THOUGHT, "reasoning", "think", "thinking", "enable_thinking"}
 _GRAMMAR = re.compile(r"parse grammar|json[ _]schema|invalid schema", re.IGNORECASE)
+# Some models, and some models that think, answer only in pieces.
+_STREAM_ONLY = re.compile(
+    r"only supports? (?:the )?stream|stream\W{0,4}(?:parameter )?must be (?:set to )?['\"`]?true"
+    r"|non[- ]stream",
+    re.IGNORECASE,
+)
 _NO_SYSTEM = re.compile(
-    r"system (?:role|message|prompt|instruction)|role.{0,12}system|roles must alternate"
+    r"system (?:role|message|prompt|instruction)|role.{0,30}system|roles must alternate"
     r"|system.{0,20}not supported",
     re.IGNORECASE,
 )
@@ -70,6 +77,8 @@ def body(
             system = f"{system}\n\nAnswer with one JSON object of this JSON schema: {schema}"
         if form == "json_object":
             made["response_format"] = {"type": form}
+    if STREAM in refused:
+        made[STREAM] = True
     made["messages"] = list(_messages(question, system.strip(), SYSTEM in refused))
     return {**made, **extra}
 
@@ -91,6 +100,8 @@ def named_parameter(sent: Mapping[str, Any], said: str) -> str | None:
 
 def _named(sent: Mapping[str, Any], said: str) -> Iterator[str]:
     form = _form(sent)
+    if STREAM not in sent and _STREAM_ONLY.search(said):
+        yield STREAM
     if form and ("response_format" in said or _GRAMMAR.search(said)):
         yield form
     if "max_tokens" in sent and "max_completion_tokens" in said:
@@ -132,7 +143,9 @@ def _messages(question: Question, system: str, merged: bool) -> Iterator[dict[st
     pictures = [
         {"type": "image_url", "image_url": {"url": _data_url(image)}} for image in question.images
     ]
-    yield {"role": "user", "content": [*pictures, {"type": "text", "text": clean(text)}]}
+    # Servers of text-only models refuse lists of parts.
+    parts = [*pictures, {"type": "text", "text": clean(text)}] if pictures else clean(text)
+    yield {"role": "user", "content": parts}
 
 
 def _data_url(image: Image) -> str:

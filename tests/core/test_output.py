@@ -95,3 +95,32 @@ def test_a_folder_that_is_no_model_is_a_sentence_before_it_is_read(tmp_path, cap
     assert main(["run", "a cup", "--out", str(tmp_path / "o"), "--model", "/proc/self"]) == 2
     assert "has no model_index.json. Give a folder" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{key}"],
+        ["doctor", "{key}"],
+        ["run", "x", "--out", "out", "--verifier", "{key}"],
+        ["run", "x", "--out", "out", "--width", "{key}"],
+        ["run", "x", "--out", "out", "--send-pictures", "{key}"],
+        ["run", "x", "--out", "out", "--judge-errors", "{key}", "--json"],
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_printed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "sk-plantedKey0123456789abcdef"
+    assert main([argument.format(key=key) for argument in arguments]) == 2
+    shown = "".join(capsys.readouterr())
+    assert "***" in shown and key not in shown and key[3:] not in shown
+
+
+@pytest.mark.parametrize("name", ["/none/qwen", "./qwen", "qwen2.5vl:7b", "http://localhost:1/v1"])
+@pytest.mark.parametrize("command", ["doctor", "judge"])
+def test_a_model_that_is_no_folder_is_not_taken_for_a_profile(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--vlm", name]) == 2
+    assert f"There is no folder {name}. Give one with a" in capsys.readouterr().err

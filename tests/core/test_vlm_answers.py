@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,6 +91,7 @@ DRAFT = '{"id": "draft", "score": 0.1, "words": []}'
         f"{TEXT}\nThe form was {{'id': ..., 'score': ...}}.",
         f"<|begin_of_box|>{TEXT}<|end_of_box|>",
         f'{{"answer": {TEXT}}}',
+        json.dumps({"name": "answer", "arguments": TEXT}),
         f"[{TEXT}]",
         json.dumps(TEXT),
         "{" * 21 + TEXT,
@@ -262,6 +263,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["id", "score", "words", "why"]), JSON), st.text())
 def test_any_object_is_a_valid_answer_or_a_failure(value: dict[str, object], prose: str) -> None:
     found = parse(f"{prose}{json.dumps(value)}", Note)

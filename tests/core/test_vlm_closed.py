@@ -136,6 +136,8 @@ def test_letters_of_kinds_are_read_where_they_stand_alone() -> None:
         ("◁think▷one◁/think▷two", "two"),
         ("<seed:think>one</seed:think>two", "two"),
         ("<think >one</think >two", "two"),
+        ("<cot>one</cot>two", "two"),
+        ("<|inner_prefix|>one<|inner_suffix|>two", "two"),
         ("<mm:think>one</mm:think>two", "two"),
         ("<longcat_think>one</longcat_think>\ntwo", "two"),
         ("İ<think>one</think>two\n<think>three", "İtwo"),

@@ -128,7 +128,7 @@ def _endless_headers(connection: socket.socket) -> None:
 BOMB = _bomb(200 * 2**20)
 WITH_LENGTH = HEAD + b"Content-Length: %d\r\n\r\n"
 CLOSED = "The endpoint mine closed the connection; check the server's log."
-LARGE = "The endpoint mine answered with more than 622592 bytes; ask another model."
+LARGE = "The endpoint mine answered with more than 4538368 bytes; ask another model."
 SLOW = 'The endpoint mine took longer than 1.5 seconds; give its profile more "seconds", or less "'
 HARM: dict[str, tuple[Behaviour, str]] = {
     "100 MB": (_sends(WITH_LENGTH % (100 * 2**20), *[bytes(2**20)] * 100), LARGE),

@@ -27,7 +27,7 @@ from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.server_errors import ServerError
+from reflectionflow_core.vlm.server_errors import ServerError, error_of_status
 
 CUP = Question("Is the cup red?", (Image.new("RGB", (8, 8), "red"),), system="Be brief.")
 
@@ -337,6 +337,8 @@ def test_an_error_counts_as_what_it_is_wherever_it_stands(name: str) -> None:
         b'[{"error": {"code": 429, "message": "quota", "details": [{"retryDelay": "0.4s"}]}}]',
         b'{"error": {"code": 429, "message": "Rate limit reached. Please try again in 400ms."}}',
         b'{"error": {"code": 429, "message": "slow down", "retry_after": 0.4}}',
+        b'{"error": {"code": 429, "message": "Too many requests. Please wait 0.4 seconds."}}',
+        b'{"error": {"code": 429, "message": "Try again after 0.4 s."}}',
     ],
 )
 @pytest.mark.parametrize("status", [200, 429])
@@ -368,10 +370,76 @@ def test_an_answer_that_was_cut_is_known_by_every_hosts_word(finish: str) -> Non
     assert room(server.asked[1]) > 600
 
 
-def test_a_server_that_loads_its_model_is_waited_for_and_loses_no_try() -> None:
-    loading = refuses(503, "Loading model")
+def test_a_limit_of_days_is_not_taken_for_seconds() -> None:
+    assert error_of_status(429, '{"error": "Try again in 2 days."}').wait == 2 * 86400
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "messages[0].content must be a string",
+        "Image input is not enabled for this model",
+        "image_url is only supported by certain models",
+        "vision is not supported by this model",
+    ],
+)
+def test_a_model_of_texts_is_known_by_the_words_of_its_refusal(words: str) -> None:
+    with VlmServer([refuses(400, words)]) as server:
+        (failure,) = endpoint_of(server).choose([CUP], ("yes", "no"))
+    assert isinstance(failure, Failure) and "choose a model that sees pictures" in failure.reason
+    assert len(server.asked) == 1
+
+
+def test_a_question_without_pictures_is_a_plain_text() -> None:
+    with VlmServer([says("yes")]) as server:
+        endpoint_of(server).chat([Question("Is it?", system="Be brief.")])
+    assert [m["content"] for m in server.asked[0].body["messages"]] == ["Be brief.", "Is it?"]
+
+
+@pytest.mark.parametrize("words", ["Loading model", "The model is warming up", "Model not ready"])
+def test_a_server_that_loads_its_model_is_waited_for_and_loses_no_try(words: str) -> None:
+    loading = refuses(503, words)
     with VlmServer([*[loading] * 9, says("yes")]) as server:
         assert endpoint_of(server).chat([CUP]) == ["yes"]
     with VlmServer([loading]) as server:
         (failure,) = endpoint_of(server, replace(FAST, loading_seconds=0.2)).chat([CUP])
-    assert isinstance(failure, Failure) and "Loading model" in failure.reason
+    assert isinstance(failure, Failure) and words in failure.reason
+
+
+@pytest.mark.parametrize("name", ["max_output_tokens", "max_tokens"])
+def test_a_server_with_a_least_number_of_tokens_gets_it(name: str) -> None:
+    words = f"Invalid '{name}': integer below minimum value. Expected a value >= 16, but got 4."
+
+    def script(asked: Asked) -> Reply:
+        return refuses(400, words) if room(asked) < 16 else says(wanted(asked))
+
+    with VlmServer(script) as server:
+        endpoint = endpoint_of(server)
+        for _ in range(2):
+            (odds,) = endpoint.choose([CUP], ("yes", "no"))
+            assert isinstance(odds, tuple) and odds[0] >= 0.8
+        assert not endpoint.thinks
+    assert [room(asked) for asked in server.asked].count(4) == 1
+
+
+def test_one_bad_moment_does_not_end_log_probabilities() -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.number == 0:
+            return refuses(400, "upstream hiccup")
+        return five_logprobs(asked)
+
+    with VlmServer(script) as server:
+        endpoint = endpoint_of(server)
+        endpoint.choose([CUP], ("yes", "no"))
+        (odds,) = endpoint.choose([CUP], ("yes", "no"))
+    assert odds == pytest.approx((0.9, 0.1))
+
+
+def test_a_role_that_is_refused_in_other_words_is_not_sent() -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.body["messages"][0]["role"] == "system":
+            return refuses(400, "Unsupported value: 'messages[0].role' does not support 'system'.")
+        return says(wanted(asked))
+
+    with VlmServer(script) as server:
+        assert ask(endpoint_of(server), [CUP], Seen) == [RED]

@@ -377,7 +377,7 @@ def no_template(folder: Path) -> None:
         (without("config.json"), r"has no config\.json\. Give the folder"),
         (lose_tensors, r"lack .*layers\.1\.mlp.*\. Download the folder again"),
         (become(hidden_size=3), r"names no model_type\. Give the folder"),
-        (become(model_type="nobody"), r"could not be loaded: .*\. (Download|Give)"),
+        (become(model_type="nobody"), r"could not be loaded: .*\. Install a newer transformers"),
         (become(model_type="qwen2"), r"(could not be loaded|has no chat template)"),
         (without("tokenizer.json", "tokenizer_config.json"), r"has no tokenizer .*Download"),
         (without("preprocessor_config.json"), r"processor in .*preprocessor_config\.json"),
@@ -421,11 +421,27 @@ def test_a_template_without_system_messages_gets_them_above_the_question(vlm: Lo
     (text,) = rendered(processor, [asked])
     (merged,) = rendered(vlm.processor, [Question("Be brief.\n\nIs it red?")])
     assert text == merged
-    processor.chat_template = "{{ raise_exception('nothing at all') }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('nothing at all') }}", "nothing at all"),
+        ("{{ messages[0].odd.odd }}", "no attribute 'odd'"),
+        ("{{ messages[0].content + 'text' }}", "can only concatenate list"),
+        ("{% for %}", "Expected an expression"),
+    ],
+)
+def test_a_template_that_refuses_everything_is_a_sentence(
+    vlm: LocalVlm, template: str, reason: str
+) -> None:
+    processor = copy.copy(vlm.processor)
+    processor.chat_template = template
     refused = LocalVlm(vlm.model, processor, vlm.placement, vlm.settings)
-    assert refused.chat([asked]) == [
-        Failure("The model cannot read a question: its chat template refuses it (nothing at all).")
-    ]
+    asked = [Question(text, system="Be brief.") for text in ("Is it red?", "Is it blue?")]
+    for failure in [*refused.chat(asked), *refused.choose(asked, ("yes", "no"))]:
+        assert isinstance(failure, Failure) and reason in failure.reason
+        assert failure.reason.startswith("The model cannot read a question: its chat template")
 
 
 @pytest.mark.parametrize("switch", [True, False])

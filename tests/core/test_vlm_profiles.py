@@ -91,6 +91,8 @@ def test_an_empty_variable_is_an_unset_one(tmp_path: Path) -> None:
         HERE,
         "http://127.0.0.1/v1",
         "http://127.9.9.9:1/v1",
+        "http://0.0.0.0:8000/v1",  # as vLLM prints it
+        "http://[::]:8000/v1",
         "http://[::1]:8080",
         "https://localhost",
     ],
@@ -227,6 +229,21 @@ def test_an_extra_that_would_replace_the_question_is_refused() -> None:
         Profile("mine", HERE, "", extra={"messages": []})
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"extra": {"x": float("nan")}}, {"extra": {"x": ["\ud800"]}}, {"model": "m\ud800"}]
+)
+def test_what_json_has_not_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="of profile 'mine' cannot be sent"):
+        find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
+
+
+@pytest.mark.parametrize("table", ["extra", "headers"])
+def test_a_variable_that_has_no_effect_is_refused(tmp_path: Path, table: str) -> None:
+    variable = f"REFLECTIONFLOW_MINE_{table.upper()}"
+    with pytest.raises(InputError, match=f"{variable} has no effect"):
+        find_profile("mine", written(tmp_path, base_url=HERE), {variable: "{}"})
+
+
 def test_certificates_that_are_not_there_are_named() -> None:
     with pytest.raises(InputError, match="names a ca_file that does not exist"):
         Profile("mine", HERE, "", ca_file="/nowhere/ca.pem")
@@ -282,6 +299,18 @@ def test_a_key_pasted_as_a_name_is_not_repeated(tmp_path: Path, name: str) -> No
 def test_neither_key_nor_address_is_printed() -> None:
     shown = f"{Profile('mine', URL, KEY, 'm')!r} {Profile('mine', URL, KEY, 'm')}"
     assert KEY not in shown and URL not in shown
+
+
+def test_a_key_as_the_model_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    key = "sk-proj-0123456789abcdefghij"
+    with pytest.raises(InputError, match="looks like an API key") as error:
+        find_profile("mine", written(tmp_path, base_url=HERE, model=key), {})
+    assert key not in str(error.value)
+
+
+def test_a_key_in_the_path_of_an_address_is_a_secret() -> None:
+    profile = Profile("mine", "https://example.invalid/0a1b2c3d4e5f6a7b8c9d0e1f/openai/v1", KEY)
+    assert profile.secrets == (KEY, "0a1b2c3d4e5f6a7b8c9d0e1f")
 
 
 def test_the_command_lines_folder_is_where_the_platform_keeps_settings(

@@ -130,8 +130,8 @@ def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (says("x" * 2**20), "answered with more than 622592 bytes; ask another model"),
-        (Reply(b" " * 2**16, endless=True), "answered with more than 622592 bytes"),
+        (says("x" * 2**23), "answered with more than 4538368 bytes; ask another model"),
+        (Reply(b" " * 2**16, endless=True), "answered with more than 4538368 bytes"),
         (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
     ],
 )

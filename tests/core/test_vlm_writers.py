@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from asking import about
-from fakes import examples
+from fakes import Watcher, examples
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -169,6 +169,15 @@ def test_an_evolved_prompt_is_used_after_a_second_look() -> None:
 def test_a_refused_or_failed_evolution_leaves_the_users_prompt(answer, second_look) -> None:
     assert VlmEvolver(evolving(answer, second_look)).evolve(PROMPT, about([candidate()])) == [
         PROMPT
+    ]
+
+
+def test_a_new_prompt_that_is_too_long_is_named() -> None:
+    vlm, watcher = evolving(evolved("word " * (MAX_WORDS + 1)), 0.9), Watcher()
+    VlmEvolver(vlm).evolve(PROMPT, about([candidate()]), watcher)
+    assert watcher.said == [
+        "The evolver failed; the prompt is used as it was given: The new prompt has 151 words; at "
+        "most 150 are used."
     ]
 
 
