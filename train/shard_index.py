@@ -23,12 +23,13 @@ from safetensors.numpy import save
 from reflectionflow_core.archive import files
 from reflectionflow_core.pictures import PictureError, picture_size
 from reflectionflow_core.record import InputError
+from reflectionflow_core.texts import TextError, decode_text
 from train.prompt_words import digests
 
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
 GOOD, FORMATS = "good_image", ("jpg", "jpeg", "png", "webp")
 TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first one present is used
-VERSION, INDEX = 4, "index"
+VERSION, INDEX = 5, "index"
 FILES = 16  # files whose beginnings are compared to tell whether an index belongs to a shard
 POINTER = b"version https://git-lfs"
 LONGEST = 20_000  # bytes read of a text
@@ -143,13 +144,21 @@ def walk(shard: Path) -> ShardIndex:
                     with suppress(PictureError):
                         sample.sizes[name] = picture_size(stream)
                 if name in sample.texts and (stream := tar.extractfile(member)):
-                    sample.texts[name] = stream.read(LONGEST).decode("utf-8", "replace").strip()
+                    sample.texts[name] = _text(stream.read(LONGEST))
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
-        fault = "shard is a Git LFS pointer" if _is_pointer(shard) else "shard truncated"
+        fault = _fault(shard)
         samples = samples[:-1]  # may be incomplete
     return _packed(samples, fault)
+
+
+def _text(data: bytes) -> str:
+    """A text as trainings read it; what they cannot read, or only in part, as far as possible."""
+    try:
+        return decode_text(data).strip()
+    except TextError:
+        return data.decode("utf-8", "replace").strip()
 
 
 def _packed(samples: Sequence[_Sample], fault: str) -> ShardIndex:
@@ -234,9 +243,21 @@ def _look(shard: Path, index: ShardIndex) -> dict[str, Any]:
     return {"bytes": shard.stat().st_size, "beginnings": whole.hexdigest()}
 
 
-def _is_pointer(shard: Path) -> bool:
+def _fault(shard: Path) -> str:
+    """Why a shard cannot be read to its end."""
     try:
         with shard.open("rb") as stream:
-            return stream.read(len(POINTER)) == POINTER
+            head = stream.read(tarfile.BLOCKSIZE)
     except OSError:
+        return "shard unreadable"
+    if head.startswith(POINTER):
+        return "shard is a Git LFS pointer"
+    return "shard truncated" if not head or _is_header(head) else "shard is not a tar file"
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
         return False
+    return True
