@@ -313,6 +313,9 @@ def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ([], "There is no judge to measure"),
+        (["--vlm", "mine", "--seed", "-2"], "The seed is -2. Give a whole number from 0"),
+        (["--vlm", "mine", "--seed", str(2**64)], "The seed is 18446744073709551616. Give"),
+        (["--seed", "-1"], "drawn at random"),
         (["--questions", "39"], "39 is less than 40"),
         (["--vlm", "mine", "--images", "nowhere"], "There is no folder nowhere"),
         (["--vlm", "mine", "--steps", "3"], "--steps has no effect without a model that paints"),
