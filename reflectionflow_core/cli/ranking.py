@@ -76,6 +76,9 @@ def _check_out(given: Mapping[str, Any]) -> None:
     out = folder_of(given)
     if (out / RUN).exists():
         raise InputError(f"{out} holds a run with a sheet of its own. Choose another folder.")
+    kept = [name for name in FILES.values() if (out / name).exists()]
+    if kept and FILES["data"] not in kept:
+        raise InputError(f"{out} holds a {kept[0]} of something else. Choose another folder.")
     if out.resolve() == Path(given["folder"]).resolve():
         raise InputError(f"{out} holds the pictures to rank. Choose another folder for the sheet.")
 
