@@ -22,6 +22,7 @@ from ..reflectionflow_core.judge_exam.reporting import errors_table
 from ..reflectionflow_core.judge_exam.settings import LEAST, QUESTIONS
 from ..reflectionflow_core.protocols import Progress
 from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.settings import MAX_SEED
 from ..reflectionflow_core.vlm.judge_check import objection, probe
 from ..reflectionflow_core.vlm.kept_errors import OWN, error_key, keep_errors
 from .comfy.tensors import to_pictures
@@ -81,7 +82,7 @@ class JudgeError(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=2**31,
+                    max=MAX_SEED,
                     tooltip="Seed of the statements to ask about. Change it to measure again.",
                     extra_dict={"advanced": True},
                 ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from comfy_api.latest import io, ui
 
 from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.settings import MAX_SEED
 from ..reflectionflow_core.vlm.judge_check import findings_text, objection, probe
 from .shared.judging import checker, key_of, warn
 from .shared.progress import NodeProgress
@@ -36,7 +37,7 @@ class JudgeCheck(io.ComfyNode):
                     "refresh",
                     default=0,
                     min=0,
-                    max=2**31,
+                    max=MAX_SEED,
                     tooltip="Change the number to ask again.",
                     extra_dict={"advanced": True},
                 ),

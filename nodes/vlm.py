@@ -18,6 +18,7 @@ from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.registry import THINKERS
+from ..reflectionflow_core.settings import MAX_SEED
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile
@@ -62,7 +63,7 @@ class VlmEndpoint(io.ComfyNode):
                     "refresh",
                     default=0,
                     min=0,
-                    max=2**31,
+                    max=MAX_SEED,
                     tooltip="Change the number to ask everything again; otherwise ComfyUI reuses "
                     "the answers.",
                     extra_dict={"advanced": True},

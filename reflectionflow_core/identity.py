@@ -71,7 +71,7 @@ def weights_of(source: str) -> str:
     path = user_path(source)
     if not source or not path.exists():
         return source
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         return digest(path)
     from .detection.onnx import files_beside
 

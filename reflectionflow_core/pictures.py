@@ -26,6 +26,12 @@ from PIL.ImageFile import ImageFile
 from .record import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+# File endings of these formats, and of others, which are named and not passed over.
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".mpo"),
+)
+UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga")
 MAX_PIXELS = 89_478_485  # from this size on, Pillow warns of a decompression bomb
 FAINT = 32  # of 255: more than a JPEG of quality 75 adds around an edge in a mask
 OVERSIZED = f"it has more than {MAX_PIXELS:,} pixels"

@@ -23,15 +23,15 @@ from safetensors.numpy import save
 from reflectionflow_core.archive import files
 from reflectionflow_core.pictures import PictureError, picture_size
 from reflectionflow_core.record import InputError
+from reflectionflow_core.texts import TextError, decode_text
 from train.prompt_words import digests
 
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
 GOOD, FORMATS = "good_image", ("jpg", "jpeg", "png", "webp")
 TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first one present is used
-VERSION, INDEX = 4, "index"
+VERSION, INDEX = 5, "index"
 FILES = 16  # files whose beginnings are compared to tell whether an index belongs to a shard
 POINTER = b"version https://git-lfs"
-MAGIC = slice(257, 262)  # bytes of a tar's header
 LONGEST = 20_000  # bytes read of a text
 ARRAYS = {  # dtypes and dimensions
     "keys": (np.uint8, 1),
@@ -144,13 +144,21 @@ def walk(shard: Path) -> ShardIndex:
                     with suppress(PictureError):
                         sample.sizes[name] = picture_size(stream)
                 if name in sample.texts and (stream := tar.extractfile(member)):
-                    sample.texts[name] = stream.read(LONGEST).decode("utf-8", "replace").strip()
+                    sample.texts[name] = _text(stream.read(LONGEST))
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
         fault = _fault(shard)
         samples = samples[:-1]  # may be incomplete
     return _packed(samples, fault)
+
+
+def _text(data: bytes) -> str:
+    """A text as trainings read it; what they cannot read, or only in part, as far as possible."""
+    try:
+        return decode_text(data).strip()
+    except TextError:
+        return data.decode("utf-8", "replace").strip()
 
 
 def _packed(samples: Sequence[_Sample], fault: str) -> ShardIndex:
@@ -236,7 +244,7 @@ def _look(shard: Path, index: ShardIndex) -> dict[str, Any]:
 
 
 def _fault(shard: Path) -> str:
-    """Why a shard could not be read to its end."""
+    """Why a shard cannot be read to its end."""
     try:
         with shard.open("rb") as stream:
             head = stream.read(tarfile.BLOCKSIZE)
@@ -244,5 +252,12 @@ def _fault(shard: Path) -> str:
         return "shard unreadable"
     if head.startswith(POINTER):
         return "shard is a Git LFS pointer"
-    # Tar files have their name here, also truncated ones.
-    return "file is no tar" if head and head[MAGIC] != b"ustar" else "shard truncated"
+    return "shard truncated" if not head or _is_header(head) else "shard is not a tar file"
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True

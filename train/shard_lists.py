@@ -190,7 +190,7 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # libraries of remote storage have errors of their own
         ended = re.search(r"exit (-?\d+)", str(error))  # webdataset's message for a failed command
         reason = f"The command ended with status {ended[1]}." if ended else first_line(error)
         raise InputError(

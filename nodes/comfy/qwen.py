@@ -18,6 +18,7 @@ from comfy.model_patcher import ModelPatcher
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from ...reflectionflow_core.flux.folders import SAFETENSORS
 from ...reflectionflow_core.record import InputError
 from .chat import QWEN25, writers
 from .memory import Holder
@@ -58,7 +59,7 @@ def _files(clip: Any) -> list[str]:
     """The safetensors files of a CLIP, as its loader left them for ComfyUI to load it again."""
     _, (files, *_), *_ = getattr(clip.patcher, "cached_patcher_init", None) or (None, ((),))
     files = [files] if isinstance(files, str) else files
-    return [file for file in files if file.endswith(".safetensors")]
+    return [file for file in files if file.lower().endswith(SAFETENSORS)]
 
 
 def _head(file: str) -> Tensor | None:

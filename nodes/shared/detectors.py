@@ -64,7 +64,7 @@ def _from_file(detector: str) -> tuple[Any, str, str]:
     path = detectors().get(detector)
     if path is None:
         raise InputError(f"There is no detector {detector} in {PLACES}. Put it there.")
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         from ...reflectionflow_core.detection.onnx import load_onnx
 
         return load_onnx(path), f"onnx:{path}", weights_of(str(path))

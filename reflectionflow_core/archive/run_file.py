@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..choice import ActorChoice
 from ..record import InputError, Stage
 from ..settings import RANDOM_SEED, Budget, SearchSettings
 from ..texts import parse_json, reason_of
@@ -27,8 +28,18 @@ TYPES: dict[str, tuple[type, ...]] = {
     "int | None": (int, NOTHING),
     "float | None": (int, float, NOTHING),
     "str | float": (str, int, float),
+    "bool | None": (bool, NOTHING),
+    "list | None": (list, NOTHING),
+    "Sequence[str]": (list,),
     "Mapping[str, Any]": (dict,),
     "Mapping[str, str]": (dict,),
+}
+
+
+ACTORS = {
+    **{f.name: str(f.type) for f in fields(ActorChoice)},
+    **{"size": "list | None", "steps": "int | None", "guidance": "float | None"},
+    **{"condition_size": "int | None", "condition_fit": "str | None", "prompt_style": "str"},
 }
 
 
@@ -71,6 +82,7 @@ def load_run(path: Path) -> Run:
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
             raise ValueError("it is no run of this version")
         known = _checked(Run, record)
+        _check_actors(known.get("actors", {}))
         return Run(**{**known, "settings": _settings(known["settings"])})
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
@@ -87,11 +99,26 @@ def _checked(kind: Any, record: Any) -> dict[str, Any]:
     for name, value in record.items():
         if name not in types:
             raise ValueError(f"it has {name!r:.80}, which this version does not know")
-        allowed = TYPES.get(types[name])
-        # By the type itself, since True is an int, too.
-        if allowed is not None and type(value) not in allowed:
-            raise ValueError(f"{name} is {value!r:.80}, which is not {types[name]}")
+        _check_type(name, value, types[name])
     return record
+
+
+def _check_actors(record: Mapping[str, Any]) -> None:
+    """Raises ValueError for a known option of another type; nodes record further ones."""
+    for name in ACTORS.keys() & record.keys():
+        _check_type(name, record[name], ACTORS[name])
+    for name, kind in (("plugins", str), ("size", int)):
+        if not all(type(each) is kind for each in record.get(name) or ()):
+            raise ValueError(f"{name} is {record[name]!r:.80}, which is not {kind.__name__}s")
+    if record.get("size") is not None and len(record["size"]) != 2:
+        raise ValueError(f"size is {record['size']!r:.80}, which is not width and height")
+
+
+def _check_type(name: str, value: Any, kind: str) -> None:
+    allowed = TYPES.get(kind)
+    # By the type itself, since True is an int, too.
+    if allowed is not None and type(value) not in allowed:
+        raise ValueError(f"{name} is {value!r:.80}, which is not {kind}")
 
 
 def _settings(record: Any) -> SearchSettings:

@@ -28,6 +28,7 @@ STRATEGIES_HERE = frozenset(STRATEGIES)  # one of a plugin may use any setting
 KNOWN = BUILT_IN.union(WRITERS, EVOLVERS, INSPECTORS, PLANNERS, THINKERS)
 LOADING = ("objects", "clip-score", "reward")  # verifiers with a model of their own
 TEXTS_OF_THEIR_OWN = ("staged", "interleaved")
+CONTINUING = ("reflection", "noise+prompt", "staged", "in-context")  # a chain from its parents
 ONE_DRAFT = ("adaptive", "scouts")  # strategies that paint one first picture by default
 
 
@@ -141,6 +142,11 @@ def _draws_noise(now: Situation) -> bool:
     return "noise" in now.axes and now.settings.strategy != "paths"
 
 
+def _starts_from_pictures(now: Situation) -> bool:
+    only_noise = {*now.axes} == {"noise"} and now.settings.noise_search == "random"
+    return now.settings.strategy in CONTINUING and not only_noise
+
+
 CORRECTING = in_words([name for name, s in STRATEGIES.items() if "reflection" in s.axes])
 REWRITING = in_words([name for name, s in STRATEGIES.items() if "prompt" in s.axes])
 ROUNDS = OptionNeeds("rounds after the first", lambda now: bool(now.axes), "Give a --depth above 0")
@@ -167,7 +173,13 @@ FULL_SIZE = OptionNeeds(
 EFFECTS: dict[str, OptionNeeds] = {
     "policy": strategies("adaptive"),
     "context": strategies("in-context"),
-    "parents": strategies("reflection", "noise+prompt", "staged", "in-context"),
+    "parents": OptionNeeds(
+        f"--strategy {in_words(CONTINUING)} whose rounds start from a picture",
+        _starts_from_pictures,
+        f"Give --strategy {in_words(CONTINUING)}, and prompt or reflection among the --axes or "
+        "--noise-search zero_order",
+        rounds=True,
+    ),
     "axes": ROUNDS,
     "width": OptionNeeds(
         "chains",

@@ -26,7 +26,7 @@ from ..plugins import load_plugins
 from ..record import InputError
 from ..registry import VERIFIERS, build_verifier, choice_of, model_named
 from ..report.words import counted
-from ..settings import SearchSettings
+from ..settings import SearchSettings, chosen_seed
 from ..verifiers.spec import VerifierSpec, parse_verifiers
 from ..vlm.judge_check import objection, probe
 from ..vlm.kept_errors import OWN, error_key, keep_errors
@@ -35,7 +35,7 @@ from ..vlm.profiles import command_line_folder
 from .effects import Situation, check_effects
 from .judging import NOT_A_JUDGE, agree, key_of, verifier_key, vlm_spec
 from .naming import flag_of
-from .options import make_record
+from .options import make_record, with_drawn_seed
 from .outcome import CommandOutcome, would_do
 from .screen import Lines
 
@@ -56,6 +56,8 @@ class ExaminedJudge:
 
 def measure(given: Mapping[str, Any]) -> CommandOutcome:
     """Measures a judge and stores its errors; exit code 1 if it is blind or does not answer."""
+    given = with_drawn_seed(given, None)
+    chosen_seed(given.get("seed", 0))  # raises for one out of range, before anything is loaded
     load_plugins(given.get("plugins", ()))
     out = _new_folder(given.get("out"))
     _check_sources(given)

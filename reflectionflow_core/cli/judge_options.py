@@ -35,7 +35,7 @@ def add_judge_options(judge: Parser) -> None:
         type=_enough,
         help=f"number of questions, at least {LEAST} (default: {QUESTIONS})",
     )
-    add("--seed", metavar="N", type=whole, help="seed of the questions (default: 0)")
+    add("--seed", metavar="N", type=whole, help="seed of the questions (0); -1 draws one")
     add("--out", metavar="DIR", help="a new folder for the pictures and the answers")
     add(
         "--plugin",

@@ -14,7 +14,7 @@ from PIL.Image import Image, Resampling
 from ..archive import RUN
 from ..archive.files import make_folder, replace_file
 from ..choice import RECORDED
-from ..pictures import PictureError, read_picture
+from ..pictures import ENDINGS, UNREAD, PictureError, read_picture
 from ..plugins import load_plugins
 from ..protocols import Progress, Verifier
 from ..record import InputError, Verdict
@@ -34,12 +34,6 @@ from .outcome import CommandOutcome
 from .run import UNJUDGED, folder_of
 from .screen import Screen
 
-ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".webp"),
-    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".mpo"),
-)
-# Pictures of formats that are not read: they are named, not passed over.
-UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga")
 FILES = {"sheet": "sheet.png", "page": "ranking.html", "data": "ranking.json"}
 BATCH = 16  # most pictures that are judged together
 BATCH_PIXELS = 2**26  # of them together, where they are large
@@ -82,6 +76,9 @@ def _check_out(given: Mapping[str, Any]) -> None:
     out = folder_of(given)
     if (out / RUN).exists():
         raise InputError(f"{out} holds a run with a sheet of its own. Choose another folder.")
+    kept = [name for name in FILES.values() if (out / name).exists()]
+    if kept and FILES["data"] not in kept:
+        raise InputError(f"{out} holds a {kept[0]} of something else. Choose another folder.")
     if out.resolve() == Path(given["folder"]).resolve():
         raise InputError(f"{out} holds the pictures to rank. Choose another folder for the sheet.")
 

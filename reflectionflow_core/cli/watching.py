@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.journal import part_of
 from ..evaluation.pool import WorkerPool
 from ..geneval.folder import unreadable_text
 from ..record import InputError
@@ -16,11 +17,12 @@ from ..texts import parse_json
 from .interrupt import PausedError
 from .outcome import CommandOutcome
 
+REPLACED = (".html", ".jsonl")  # the page, and GenEval's lines
 BESIDE = (".html", ".jsonl", ".png", ".part")  # suffixes of files beside the results
 
 
 def fresh_file(given: Mapping[str, Any]) -> Path:
-    """The file for the results; a finished evaluation is never overwritten."""
+    """The file for the results; neither it nor a file beside it is overwritten by a new one."""
     if not given.get("out", "").strip():
         raise InputError("There is no file for the results. Give one with --out FILE.")
     file = Path(given["out"])
@@ -28,8 +30,10 @@ def fresh_file(given: Mapping[str, Any]) -> Path:
         raise InputError(
             f"{file} would be a file beside the results. Choose a name that ends in .json."
         )
-    if file.exists():
-        raise InputError(f"{file} exists already. Choose another file, or move it away.")
+    beside = () if part_of(file).exists() else REPLACED
+    for found in (file, *map(file.with_suffix, beside)):
+        if found.exists():
+            raise InputError(f"{found} exists already. Choose another file, or move it away.")
     return file
 
 

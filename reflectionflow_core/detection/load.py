@@ -58,7 +58,7 @@ def load_any(detector: str, device: str | None = None) -> Detector:
 
 
 def is_onnx(detector: str) -> bool:
-    return detector.startswith(ONNX) or Path(detector).suffix == ".onnx"
+    return detector.startswith(ONNX) or Path(detector).suffix.lower() == ".onnx"
 
 
 def _colour_reader(colours: str | None, device: torch.device) -> ColourReader:

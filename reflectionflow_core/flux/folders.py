@@ -15,6 +15,17 @@ from ..texts import parse_json, user_path
 
 SAFETENSORS = (".safetensors", ".sft")  # file extensions by format
 VARIANTS = ("fp16", "bf16")  # in names of weight files, used where a folder has no others
+_PICKLED = (
+    "was saved by torch (.pt, .ckpt, .bin), which may run code. Give the weights as .safetensors."
+)
+_PAGE = "is a web page. Download it again, with the link that says download."
+OTHER_FORMATS = (
+    (b"pk\x03\x04", _PICKLED),
+    (b"\x80\x02\x8a\x0a", _PICKLED),
+    (b"gguf", "is a GGUF file. Give the weights as .safetensors."),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the weights. Run: git lfs pull"),
+    *((start, _PAGE) for start in (b"<!doctype", b"<html", b"<?xml")),
+)  # by first bytes, in small letters
 PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -63,9 +74,21 @@ def check_weights(file: Path) -> None:
         with safe_open(file, framework="pt"):  # compares header and file length
             pass
     except (SafetensorError, OSError) as error:
+        if other := other_format(file):
+            raise InputError(f"The weight file {file} {other}") from error
         raise InputError(
             f"The weight file {file} is damaged ({first_line(error)}) Download it again."
         ) from error
+
+
+def other_format(file: Path) -> str:
+    """What a file that is not safetensors is instead, and what to do; "" if that is unknown."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(64).lower()
+    except OSError:
+        return ""
+    return next((text for magic, text in OTHER_FORMATS if head.startswith(magic)), "")
 
 
 def read_json(file: Path) -> dict:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ..record import InputError
 from ..texts import user_path
-from .folders import PEFT_FILE, first_line, listed, lora_files
+from .folders import PEFT_FILE, first_line, listed, lora_files, other_format
 from .lora_names import NamedLora, Sorted, sort_keys
-from .lora_settings import AdapterSettings, adapter_settings, of_transformer, parsed
+from .lora_settings import AdapterSettings, adapter_settings, number, of_transformer, parsed
 
 HEADER_SETTINGS = "lora_adapter_metadata"  # diffusers' key in a file's header
 # 8-bit floats support few operations; bfloat16 represents all their values.
@@ -84,6 +84,8 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             names = stored.keys()
             return {name: stored.get_tensor(name) for name in names}, stored.metadata() or {}
     except (SafetensorError, OSError) as error:
+        if other := other_format(file):
+            raise InputError(f"{file} {other}") from error
         raise InputError(
             f"{file} cannot be read as safetensors ({error}). Download it again."
         ) from error
@@ -178,7 +180,13 @@ def _factors(
             f"{file} has an alpha beside its weights ({lora.keys['alpha']}) and use_rslora in "
             "its settings, which give different scales. Give a file with one of the two."
         )
-    return down, up, float(_usable(file, lora, given.to(torch.float32)))
+    return down, up, _alpha(file, lora, given)
+
+
+def _alpha(file: Path, lora: NamedLora, given: Tensor) -> float:
+    if given.dtype in (torch.bool, torch.complex64, torch.complex128):
+        _usable(file, lora, given)
+    return number(given.to(torch.float64).item(), lora.keys["alpha"], str(file))
 
 
 def _usable(file: Path, lora: NamedLora, tensor: Tensor) -> Tensor:

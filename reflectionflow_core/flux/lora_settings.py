@@ -16,6 +16,7 @@ from ..record import InputError
 
 # LoraConfig's default in PEFT, for files whose settings lack it.
 DEFAULT_ALPHA = 8.0
+LORA = "LORA"  # PEFT's type of a plain LoRA
 READ = {"lora_alpha", "r", "alpha_pattern", "rank_pattern", "use_rslora", "init_lora_weights"}
 # Settings about the training that do not change how the weights are used.
 WITHOUT_EFFECT = {
@@ -99,6 +100,8 @@ def adapter_settings(
     for name in sorted(values.keys() - READ - WITHOUT_EFFECT):
         if values[name] not in (None, False, "", "none", [], {}):
             raise _cannot_run(where, name, values[name])
+    if str(values.get("peft_type") or LORA).upper() != LORA:
+        raise _cannot_run(where, "peft_type", values["peft_type"])
     if values.get("init_lora_weights", True) not in INITIALISATIONS:
         raise _cannot_run(where, "init_lora_weights", values["init_lora_weights"])
     return AdapterSettings(

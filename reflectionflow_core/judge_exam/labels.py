@@ -25,16 +25,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..detection.words import COLOURS
 from ..judge_errors import COLOUR, KINDS, POSITION, kind_of
-from ..pictures import PictureError, read_picture
+from ..pictures import ENDINGS, PictureError, read_picture
 from ..record import InputError
-from ..texts import no_folder, parse_json
+from ..texts import TextError, no_folder, parse_json, read_text, reason_of
 from .changes import hue_turned, mirrored
 from .items import LABEL, PLANTED, TURNED, ExamItem, KnownPicture, KnownThing
 from .planting import TURNS, changed
 from .settings import LABELS
 from .wording import contradictions, hue_in, side_in
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LARGEST = 1536  # pixels of the longer side; larger pictures are reduced before anything is changed
 TOLD = 5  # bad lines that are told
 Text = Annotated[str, Field(min_length=1, max_length=300)]
@@ -128,9 +127,10 @@ def read_labelled(folder: Path) -> LabelledPictures:
     if not labels.exists():
         return LabelledPictures(pictures)
     try:
-        text = labels.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{labels} cannot be read ({error}). Save it as UTF-8.") from error
+        text = read_text(labels)
+    except (OSError, TextError) as error:
+        why = error.reason if isinstance(error, TextError) else reason_of(error)
+        raise InputError(f"{labels} cannot be read: {why}. Save it again as UTF-8.") from error
     return parse_labels(text, pictures, str(labels))
 
 

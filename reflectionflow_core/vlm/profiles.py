@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..record import InputError
-from ..texts import parse_json
+from ..texts import parse_json, reason_of
 from .redaction import could_be_a_key, looks_like_a_key
 
 FILE = "profiles.json"
@@ -199,6 +199,8 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
                 "There is no profile of that name, which looks like a key and is not repeated. "
                 f"Give the name of a profile in {FILE} (see docs/judges.md)."
             )
+        if not url and name not in table:
+            _explain_unknown(name, table)
         raise InputError(
             f"The profile {name} has no {missing}. Set {prefix}API_KEY and {prefix}BASE_URL in the "
             f"environment before you start, or write them into {FILE} (see docs/judges.md)."
@@ -207,6 +209,20 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
     texts = {part: values[part] for part in TEXTS}
     tables = {part: stored[part] for part in TABLES if part in stored}
     return Profile(name, **texts, **numbers, **tables)
+
+
+def _explain_unknown(name: str, table: Mapping[str, Any]) -> None:
+    """Raises InputError if the file has a profile without a name, or with almost this one."""
+    if isinstance(table.get("base_url"), str):
+        raise InputError(
+            f'{FILE} holds a profile without its name. Write it as {{"{name}": {{...}}}}, as in '
+            "docs/judges.md."
+        )
+    for other in table:
+        if NAME.fullmatch(other.strip()) and other.strip().lower() == name.lower():
+            raise InputError(
+                f"There is no profile {name!r} in {FILE}, but {other!r}. Write both the same way."
+            )
 
 
 def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -314,8 +330,9 @@ def _table(file: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:  # its messages give a position and quote nothing
+        why = reason_of(error)
         raise InputError(
-            f"{file.name} cannot be read ({error}). Write it as JSON, see docs/judges.md."
+            f"{file.name} cannot be read ({why}). Write it as JSON, see docs/judges.md."
         ) from None
     if not isinstance(profiles, dict):
         raise InputError(f"{file.name} is not a table of profiles. Write it as in docs/judges.md.")

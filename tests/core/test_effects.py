@@ -140,7 +140,7 @@ WHERE: dict[str, set[str]] = {
     "context": {"strategy in-context"},
     "parents": {
         *PLAIN,
-        *("noise axis", "prompt axis", "strategy reflection", "strategy noise+prompt"),
+        *("prompt axis", "strategy reflection", "strategy noise+prompt"),
         *("strategy staged", "strategy in-context"),
     },
     "axes": SEARCHES - {"drafts only"},
@@ -184,6 +184,15 @@ def test_a_default_value_without_effect_is_refused_too() -> None:
     ):
         assert refused(Situation(settings, ActorChoice(), (option,)))
         assert not refused(Situation(settings, ActorChoice()))
+
+
+def test_parents_have_an_effect_on_new_noise_only_if_it_is_searched_near_theirs() -> None:
+    random = SearchSettings(axes=("noise",), parents="best", width=2, depth=4)
+    near = replace(random, noise_search="zero_order")
+    for settings, changes in ((random, False), (near, True)):
+        seeds = (replace(settings, seed=seed) for seed in range(6))
+        assert any(painted(s) != painted(replace(s, parents="latest")) for s in seeds) == changes
+        assert refused(Situation(settings, ActorChoice(), ("parents",))) != changes
 
 
 def test_the_table_is_the_one_written_by_hand() -> None:

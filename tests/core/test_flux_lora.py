@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from reflectionflow_core.flux.branch import velocity
+from reflectionflow_core.flux.folders import check_weights
 from reflectionflow_core.flux.lora import (
     FILE_NAME,
     CorrectorLora,
@@ -153,7 +154,10 @@ def test_modules_may_have_ranks_of_their_own(file: Path, transformer) -> None:
         ({"lora_A__weight": torch.tensor(1.0)}, r"shapes A \(\)"),
         ({"lora_A__weight": torch.full((4, 32), torch.nan)}, "not finite"),
         ({"lora_B__weight": torch.ones(32, 4, dtype=torch.int8)}, "stored as int8"),
-        ({"alpha": torch.tensor(torch.inf)}, "not finite"),
+        ({"alpha": torch.tensor(torch.inf)}, "is Infinity, but must be a finite number"),
+        ({"alpha": torch.tensor(1e38)}, r"alpha in .* is 9.99.*, but must be a finite number"),
+        ({"alpha": torch.tensor(True)}, "stored as bool"),
+        ({"alpha": torch.tensor(1j)}, "stored as complex64"),
         ({"alpha": torch.ones(2)}, "alpha"),
     ],
 )
@@ -189,10 +193,30 @@ def test_a_file_that_is_missing_or_cut_off_or_something_else_is_refused(
     with pytest.raises(InputError, match="There is no corrector LoRA at"):
         load_corrector_lora(file.parent / "elsewhere.safetensors", transformer)
     whole = file.read_bytes()
-    for damaged in (whole[: len(whole) // 2], whole[:4], b"", b"<html>not found</html>"):
+    for damaged in (whole[: len(whole) // 2], whole[:4], b"", b'{"error": "not found"}'):
         file.write_bytes(damaged)
         with pytest.raises(InputError, match="cannot be read as safetensors"):
             load_corrector_lora(file, transformer)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"PK\x03\x04archive/data.pkl", "saved by torch .* Give the weights as .safetensors"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9", "saved by torch"),
+        (b"GGUF\x03\0\0\0", "is a GGUF file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+    ],
+)
+def test_a_file_of_another_format_is_named_and_not_only_called_damaged(
+    file: Path, transformer, data: bytes, message: str
+) -> None:
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        load_corrector_lora(file, transformer)
+    with pytest.raises(InputError, match=message):
+        check_weights(file)
 
 
 def test_metadata_that_is_no_json_is_refused(file: Path, transformer) -> None:

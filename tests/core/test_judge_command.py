@@ -285,6 +285,19 @@ def test_a_name_may_be_written_as_macos_does_and_a_statement_holds_any_line_sign
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_labels_of_windows_editors_and_pictures_of_every_ending_are_read(
+    tmp_path: Path, encoding: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jfif", "JPEG")
+    line = json.dumps({"file": "a.jfif", "statement": "eine Tüte", "true": True})
+    (tmp_path / "labels.jsonl").write_bytes(f"{line}\r\n".encode(encoding))
+    assert [line.statement for line in read_labelled(tmp_path).lines] == ["eine Tüte"]
+    (tmp_path / "labels.jsonl").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"labels.jsonl cannot be read: it is not UTF-8 .* Save"):
+        read_labelled(tmp_path)
+
+
 def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
     said = {"file": "a.png", "true": True}
     folder = labelled(
@@ -300,6 +313,9 @@ def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ([], "There is no judge to measure"),
+        (["--vlm", "mine", "--seed", "-2"], "The seed is -2. Give a whole number from 0"),
+        (["--vlm", "mine", "--seed", str(2**64)], "The seed is 18446744073709551616. Give"),
+        (["--seed", "-1"], "drawn at random"),
         (["--questions", "39"], "39 is less than 40"),
         (["--vlm", "mine", "--images", "nowhere"], "There is no folder nowhere"),
         (["--vlm", "mine", "--steps", "3"], "--steps has no effect without a model that paints"),

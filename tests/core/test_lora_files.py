@@ -418,6 +418,7 @@ BAD_SETTINGS: list[tuple[Any, str]] = [
     ({"rank_pattern": "to_q"}, "rank_pattern in .* must be an object"),
     ({"use_rslora": "yes"}, 'use_rslora in .* is "yes", but must be true or false'),
     ({"use_dora": True}, "made with use_dora = true"),
+    ({"peft_type": "VERA"}, 'made with peft_type = "VERA"'),
     ({"bias": "all"}, 'made with bias = "all"'),
     ({"init_lora_weights": "pissa"}, 'made with init_lora_weights = "pissa"'),
     ({"use_something_of_tomorrow": 3}, "made with use_something_of_tomorrow = 3"),
@@ -436,6 +437,7 @@ def test_a_setting_that_changes_the_lora_is_refused_by_its_name(
     "settings",
     [
         {"r": 4, "lora_alpha": 4, "alpha_pattern": None, "rank_pattern": None},
+        {"r": 4, "lora_alpha": 4, "peft_type": "LORA"},
         {"r": 4, "lora_alpha": 4, "use_rslora": None, "something_of_tomorrow": None},
         {"r": 4, "lora_alpha": 4, "text_encoder.lora_alpha": 1, "lora_dropout": 0.5},
         {"r": 4, "lora_alpha": 4, "init_lora_weights": "eva", "eva_config": {"rho": 2.0}},

@@ -34,6 +34,8 @@ def folder(tmp_path: Path) -> Path:
     drawn(GREEN).convert("RGBA").save(made / "green.webp")
     (made / "notes.txt").write_text("no picture")
     (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sheet.png").write_bytes(b"of somebody")
     return made
 
 
@@ -106,6 +108,7 @@ def test_a_link_that_leads_nowhere_is_named_and_a_name_steers_no_terminal(folder
         (["{}/pictures", "a cat", "--verifier", "objects"], "needs a detector"),
         (["{}/pictures", "a cat", "--width", "2"], "--width"),
         (["{}/pictures", "a red circle", "--out", "{}"], "holds a run with a sheet of its own"),
+        (["{}/pictures", "a red circle", "--out", "{}/mine"], "holds a sheet.png of something"),
         (["{}/pictures", "a red circle", "--out", "{}/pictures"], "holds the pictures to rank"),
         (["{}/pictures", "a red circle", "--out", "{}/run.json"], "is a file. Choose a folder."),
     ],

@@ -12,7 +12,7 @@ import pytest
 from fakes import Toys, ToyVerifier
 
 from reflectionflow_core.archive import files
-from reflectionflow_core.choice import RECORDED, ActorChoice
+from reflectionflow_core.choice import LATER, RECORDED, ActorChoice
 from reflectionflow_core.cli import main
 from reflectionflow_core.flux.settings import ConditionSettings, SamplingSettings
 from reflectionflow_core.miniature.model import FOLDER, LORA
@@ -109,6 +109,20 @@ def test_a_run_of_before_is_written_the_same_and_resumes(tmp_path: Path) -> None
     assert choices[0].condition == ConditionSettings(fit="fit")
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 3
     assert run("--out", tmp_path, "--resume", "--steps", 9) == 2
+
+
+@pytest.mark.parametrize("name", [*RECORDED, *LATER])
+def test_an_actor_of_another_type_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run("a red cube", "--out", tmp_path, "--width", 1, "--depth", 0) == 0
+    whole = recorded(tmp_path)
+    for wrong in (True if name != "ground" else 1, [[]], {"a": 1}):
+        actors = {**whole["actors"], name: wrong}
+        (tmp_path / "run.json").write_text(json.dumps({**whole, "actors": actors}))
+        capsys.readouterr()
+        assert run("--out", tmp_path, "--resume") == 2
+        assert f"run.json cannot be read ({name} is" in capsys.readouterr().err
 
 
 def test_another_ocr_is_told_and_a_run_that_knew_none_resumes(

@@ -57,6 +57,22 @@ def test_a_profile_may_name_no_model(tmp_path: Path) -> None:
     assert find_profile("mine", written(tmp_path, base_url=URL, api_key=KEY), {}).model == ""
 
 
+def test_a_profile_without_its_name_or_with_almost_this_one_is_named(tmp_path: Path) -> None:
+    for given in ("Mine", "MINE", " mine"):
+        (tmp_path / "profiles.json").write_text(json.dumps({given: {"base_url": HERE}}))
+        with pytest.raises(InputError, match=f"no profile 'mine' in profiles.json, but '{given}'"):
+            find_profile("mine", tmp_path, {})
+    assert find_profile("other", tmp_path, {"REFLECTIONFLOW_OTHER_BASE_URL": HERE}).base_url == HERE
+    for text, said in (
+        (json.dumps({"base_url": HERE, "model": "m"}), "holds a profile without its name"),
+        (json.dumps({KEY: {"base_url": HERE}}), "The profile mine has no API_KEY and BASE_URL"),
+    ):
+        (tmp_path / "profiles.json").write_text(text)
+        with pytest.raises(InputError, match=said) as refused:
+            find_profile("mine", tmp_path, {})
+        assert KEY not in str(refused.value)
+
+
 def test_an_address_of_this_machine_needs_no_key(tmp_path: Path) -> None:
     assert find_profile("mine", written(tmp_path, base_url=HERE, model="m"), {}).api_key == ""
     environment = {"REFLECTIONFLOW_A_BASE_URL": "http://127.0.0.1:8000/v1"}

@@ -104,7 +104,7 @@ def qwen25(head: bool = True) -> Any:
     llama.qwen_vl.Qwen2VLVisionTransformer = small_eyes
     clip = clip_of(family.te(), family.QwenImageTokenizer, 4.0)
     llama.qwen_vl.Qwen2VLVisionTransformer = eyes
-    file = Path(tempfile.mkdtemp()) / "qwen25.safetensors"
+    file = Path(tempfile.mkdtemp()) / "qwen25.SFT"
     words = {"lm_head.weight": torch.randn(QWEN_WORDS, 64)} if head else {"x": torch.zeros(1)}
     save_file(words, str(file))
     clip.patcher.cached_patcher_init = (None, ([str(file)], None))

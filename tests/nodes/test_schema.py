@@ -144,6 +144,15 @@ def test_nodes_are_as_the_golden_file_says(nodes: dict[str, dict[str, Any]]) -> 
     assert written() == now, "see the top of this file for how to rewrite it"
 
 
+def test_every_seed_takes_comfyuis_whole_range() -> None:
+    """A seed that another node draws may be wired to any of them, also to refresh."""
+    known = json.loads(GOLDEN.read_text("utf-8"))
+    given = [each for node in known.values() for each in node["inputs"]]
+    seeds = [each for each in given if each["name"] in ("seed", "refresh")]
+    assert len(seeds) > 6
+    assert {each["max"] for each in seeds} == {2**64 - 1}
+
+
 def test_every_node_input_and_output_is_explained(nodes: dict[str, dict[str, Any]]) -> None:
     for name, info in nodes.items():
         assert info["description"].endswith("."), name

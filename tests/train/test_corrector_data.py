@@ -277,7 +277,7 @@ def test_shards_that_break_off_keep_their_whole_samples(tmp_path: Path) -> None:
     found = triplets_in(broken)
     assert 4 <= len(found) <= 6
     assert all(found[i].key == f"noise-{i}" for i in range(len(found)))
-    assert found.skipped == {"shard truncated": 2, "file is no tar": 1}
+    assert found.skipped == {"shard truncated": 2, "shard is not a tar file": 1}
 
 
 def test_data_that_is_all_broken_ends_the_training(flux, tmp_path: Path) -> None:

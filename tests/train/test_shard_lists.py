@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load, save
+from webdataset.gopen import gopen_schemes
 from webdataset.writer import TarWriter
 
 from reflectionflow_core.record import InputError
@@ -210,6 +211,37 @@ def test_a_pointer_of_git_lfs_is_named(folder: Path) -> None:
     shard = folder / "genref_0.tar"
     shard.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n")
     assert Triplets([shard]).skipped == {"shard is a Git LFS pointer": 1}
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04" + bytes(600), b"<html>404</html>", b"<p>" * 400])
+def test_what_is_no_tar_file_is_not_called_truncated(folder: Path, data: bytes) -> None:
+    shard = folder / "genref_0.tar"
+    shard.write_bytes(data)
+    assert Triplets([shard]).skipped == {"shard is not a tar file": 1}
+
+
+def test_errors_of_a_library_for_remote_storage_are_one_sentence(monkeypatch) -> None:
+    class ConnectError(Exception):
+        """As of httpx: no OSError."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setitem(gopen_schemes, "hf", refuse)
+    with pytest.raises(InputError, match=r"hf://data/x.tar could not be read. Name or service not"):
+        shards_in("hf://data/x.tar")
+
+
+def test_texts_of_windows_editors_are_the_plain_ones(tmp_path: Path) -> None:
+    shard, wanted = tmp_path / "s.tar", triplet("0")
+    texts = {"prompt.txt": wanted.prompt, "subset.txt": wanted.subset}
+    with TarWriter(str(shard), mtime=0) as tar:
+        for key, encoding in enumerate(("utf-8", "utf-8-sig", "utf-16")):
+            encoded = {name: text.encode(encoding) for name, text in texts.items()}
+            tar.write({"__key__": str(key), **files_of(wanted), **encoded})
+    triplets = Triplets([shard])
+    assert (len(triplets), triplets.skipped) == (3, {})
+    assert len(set(triplets.entries.prompts.tolist())) == 1
 
 
 # -- the index ------------------------------------------------------------------------------------
