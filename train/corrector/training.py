@@ -213,7 +213,7 @@ def validate(training: CorrectorTraining, log: Log) -> None:
             make_folder(training.settings.out / "sheets")
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
         if training.judge and not mended:
-            sys.stderr.write(f"Step {step}: no held-out picture is flawed, so none was mended.\n")
+            sys.stderr.write(f"Step {step}: no held-out picture is flawed, so none was fixed.\n")
         if mended:
             sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
         if error:  # last: its log entry marks the validation as done
