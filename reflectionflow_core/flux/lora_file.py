@@ -186,7 +186,7 @@ def _factors(
 def _alpha(file: Path, lora: NamedLora, given: Tensor) -> float:
     if given.dtype in (torch.bool, torch.complex64, torch.complex128):
         _usable(file, lora, given)
-    return number(given.to(torch.float64).item(), lora.keys["alpha"], str(file))
+    return number(float(given.item()), lora.keys["alpha"], str(file))
 
 
 def _usable(file: Path, lora: NamedLora, tensor: Tensor) -> Tensor:

@@ -325,7 +325,7 @@ def test_a_run_that_failed_before_its_first_picture_can_be_asked_anew(tmp_path, 
 def test_a_run_that_is_not_resumed_takes_no_option_of_one_that_ended_before_its_first_picture(
     tmp_path,
 ):
-    failing = Toys(generator=ToyGenerator(script={0: RuntimeError("out of memory")}))
+    failing = Toys(generator=ToyGenerator(script={0: RuntimeError("it broke")}))
     arguments = ["run", PROMPT, "--out", str(tmp_path), "--width", "4", "--depth", "0"]
     with pytest.raises(RuntimeError):
         main(arguments, build_actors=lambda *_: failing.actors())
@@ -469,11 +469,14 @@ def test_a_run_of_another_version_is_told(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert run("--out", tmp_path, "--resume") == 0
     assert "began with other versions of" in capsys.readouterr().err
-    for name, value in (("size", "64x64"), ("painter", "of tomorrow")):
-        record["actors"][name] = value
-        (tmp_path / "run.json").write_text(json.dumps(record))
-        assert run("--out", tmp_path, "--resume") == 2
-        assert "actors that this version does not know" in capsys.readouterr().err
+    record["actors"]["painter"] = "of tomorrow"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 2
+    assert "actors that this version does not know" in capsys.readouterr().err
+    record["actors"]["size"] = "64x64"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 2
+    assert "size is '64x64', which is not list" in capsys.readouterr().err
 
 
 def test_best_png_is_the_best_picture(tmp_path):

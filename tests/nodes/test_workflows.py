@@ -517,7 +517,8 @@ def test_a_model_plans_and_inspects_what_is_drawn_in_stages(server: ComfyServer)
             return says(json.dumps({"stages": [plate, cups]}))
         if "drawn in stages" in asked.text:
             return says(json.dumps(found))
-        return says("no", tops={"no": -0.5, "yes": -0.3 if "rewritten" in asked.text else -0.93})
+        kept = "rewritten" in asked.text  # together the two are never likelier than certain
+        return says("no", tops={"no": -1.35 if kept else -0.5, "yes": -0.3 if kept else -0.93})
 
     with asking(server, answer):
         run = server.succeed(in_miniature(name, depth=2))
