@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import Any
 
 from ..record import InputError
@@ -52,7 +52,7 @@ def scaling_curve(table: Table, title: str) -> bytes:
 def line_widths(lines: Sequence[Sequence[float | None]]) -> list[float]:
     """The width in points of each line; overlapped lines are wider.
 
-    Lines overlap if two neighbouring points, or all points of shorter lines, are NEAR each other.
+    Lines overlap if more than half of their points are NEAR each other.
     """
     over = [sum(_meet(line, other) for other in lines[i + 1 :]) for i, line in enumerate(lines)]
     return [THIN + WIDER * min(count, MOST_INSIDE) for count in over]
@@ -63,7 +63,7 @@ def _meet(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
         a is not None and b is not None and abs(a - b) < NEAR
         for a, b in zip(one, other, strict=True)
     ]
-    return any(map(all, pairwise(near))) if len(near) > 1 else all(near)
+    return sum(near) > len(near) / 2
 
 
 def bar_chart(table: Table, title: str) -> bytes:

@@ -230,10 +230,10 @@ def steps_against(results: Results, plan: StudyPlan) -> Table:
     """Steps of each search relative to two baselines: the fixed schedule, and reflection that
     stops at a pass.
 
-    Both end with the same picture, since none ranks above a pass. Columns: until equally many
-    prompts are correct as with them in the end, as a share of the steps of the fixed schedule and
-    of those that reflection takes for it; in total; in total where the first picture is wrong; and
-    the final gain, paired by prompt.
+    The fixed one is taken to be right as often, since no picture ranks above a pass. Columns:
+    until equally many prompts are correct as with them in the end, as a share of the steps of the
+    fixed schedule and of those that reflection takes for it; in total; in total where the first
+    picture is wrong; and the final gain, paired by prompt.
     """
     most = max(plan.budgets) * LONG_STEPS
     grid = np.arange(0, most + 1, LONG_STEPS // 10)
