@@ -514,7 +514,7 @@ TWO = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port")
 def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded: str) -> None:
     data = write_triplets(tmp_path / "data", 16)
     one, two = tmp_path / "one", tmp_path / "two"
-    more = ("steps=4", "save_every=4", "checkpointing=true")
+    more = ("steps=2", "save_every=2", "checkpointing=true")
     both = program(*options(two, data, *more), launcher=(*TWO, port), ACCELERATE_USE_FSDP=sharded)
     _, message = both.communicate(timeout=600)
     assert both.returncode == 0, message[-3000:]
@@ -526,7 +526,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded:
             update={
                 "device": "cpu",
                 "out": one,
-                "steps": 4,
+                "steps": 2,
                 "batch": 2,
                 "accumulate": 2,
                 "lora": chosen.lora.model_copy(update={"rank": 4}),
