@@ -61,20 +61,30 @@ class Journal:
                 f"{self.part} was written by another version of ReflectionFlow. "
                 "Finish it with that version, or delete it."
             )
-        if (
-            header != self.header and not done
-        ):  # without results it may have been started by mistake
-            self._begin()
-        elif header != self.header:
+        if header == self.header:
+            return done
+        if done and not self._only_adds_arms(header):
             raise InputError(
                 f"{self.part} belongs to another evaluation. "
                 "Use the options that it was started with, or delete it."
             )
+        # Without results it may have been started by mistake.
+        self._begin(whole.split(b"\n")[1:] if done else ())
         return done
 
-    def _begin(self) -> None:
+    def _only_adds_arms(self, before: Mapping[str, Any]) -> bool:
+        """Whether this evaluation has all arms of an earlier header, unchanged, and more.
+
+        Arms do not influence each other, so that their results stay valid.
+        """
+        arms = self.header.get("arms", [])
+        kept = all(arm in arms for arm in before.get("arms", []))
+        return kept and {**before, "arms": arms} == self.header
+
+    def _begin(self, lines: Iterable[bytes] = ()) -> None:
         files.make_folder(self.part.parent)
-        files.replace_file(self.part, json.dumps(self.header).encode() + b"\n")
+        header = json.dumps(self.header).encode()
+        files.replace_file(self.part, b"\n".join([header, *lines, b""]))
 
     def run(
         self,

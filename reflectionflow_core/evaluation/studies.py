@@ -165,13 +165,19 @@ def steps(plan: StudyPlan) -> list[Arm]:
 
 
 def scouts(plan: StudyPlan) -> list[Arm]:
-    """Scouts by diffusion steps, against searches that also stop at a pass."""
+    """Scouts, and corrections limited to regions, by diffusion steps; all searches stop at a pass.
+
+    Corrections are limited where all faults of a picture have a place (SearchSettings.correct).
+    """
     most = max(plan.budgets) * LONG_STEPS
     budget = Budget(steps=most)
     one = SearchSettings(width=WIDTH, depth=most, stop="passed", budget=budget)
     names = ("noise", "reflection", "adaptive", "potential", "scouts")
+    asked = {name: replace(one, strategy=name) for name in names}
+    for name in ("reflection", "adaptive", "scouts"):
+        asked[f"{name} in regions"] = replace(asked[name], correct="auto")
     arms = [
-        Arm(f"{n}, {LONG_STEPS} steps", replace(one, strategy=n), steps=LONG_STEPS) for n in names
+        Arm(f"{name}, {LONG_STEPS} steps", each, steps=LONG_STEPS) for name, each in asked.items()
     ]
     return [_sorting(), *_also_with_errors(arms)]
 

@@ -432,6 +432,23 @@ def test_a_killed_evaluation_resumes_and_ends_as_an_uninterrupted_one(tmp_path, 
     assert not part_of(killed).exists()
 
 
+def test_results_stay_valid_if_arms_are_added_but_not_if_one_is_changed(tmp_path, monkeypatch):
+    file, more = tmp_path / "e.json", Arm("more", SearchSettings(width=1, depth=0))
+    monkeypatch.setattr(module, "run_all", RandomTrials())
+    list(evaluate(small(), file, Toys().actors, WorkerPool(1)))
+    before = part_of(file).read_bytes().splitlines()
+    longer = replace(small(), arms=[more, *small().arms])
+    counts = list(evaluate(longer, file, Toys().actors, WorkerPool(1)))
+    after = part_of(file).read_bytes().splitlines()
+    assert counts[0] == len(before) - 1 and after[1 : len(before)] == before[1:]
+    assert counts[-1] == len(longer.trials) and json.loads(after[0])["arms"][0]["name"] == "more"
+    first, *others = longer.arms
+    for arms in (others, [replace(first, dice=3), *others]):  # one fewer, one changed
+        with pytest.raises(InputError, match="belongs to another evaluation"):
+            list(evaluate(replace(longer, arms=arms), file, Toys().actors, WorkerPool(1)))
+    assert part_of(file).read_bytes().splitlines() == after
+
+
 def test_another_evaluation_is_not_resumed_and_damage_is_named(tmp_path, monkeypatch):
     file = tmp_path / "e.json"
     monkeypatch.setattr(module, "run_all", RandomTrials())
