@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.demo
 	rm -rf demo
-	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 8
+	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --strategy reflection --width 3 --seed 8
 
 # Files are begun in our order (tests/conftest.py), the slow ones first.
 test: $(VENV)/.installed

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..reflectionflow_core.registry import choices_of
-from ..reflectionflow_core.settings import AXES, Budget, SearchSettings
+from ..reflectionflow_core.settings import AXES, RECOMMENDED, Budget, SearchSettings
 from .shared.schema import batch_size_input, check_texts, output, schema
 from .shared.sockets import OptionsSocket
 
@@ -87,19 +87,19 @@ def limit_input(limit: Field[Any]) -> io.Input:
 def setting_input(setting: Field[Any]) -> io.Input:
     """The input of a setting, from its field's metadata."""
     name, about = setting.name, setting.metadata
-    text = about["text"]
+    text, default = about["text"], getattr(RECOMMENDED, name)
     known = {"tooltip": f"{text[:1].upper()}{text[1:]}.", **optional_if_later(name)}
     if name == "batch_size":
         return batch_size_input()
     if options := choices_of(setting):
-        return io.Combo.Input(name, options=list(options), default=setting.default, **known)
+        return io.Combo.Input(name, options=list(options), default=default, **known)
     if setting.type == "bool":
-        return io.Boolean.Input(name, default=setting.default, **known)
+        return io.Boolean.Input(name, default=default, **known)
     if setting.type in ("int", "float"):
         kind, step = (io.Int, {}) if setting.type == "int" else (io.Float, {"step": 0.01})
         limits = {"min": about["least"], "max": about["most"], **step}
-        return kind.Input(name, default=setting.default, **limits, **known)
-    return io.String.Input(name, multiline=True, default=setting.default or "", **known)
+        return kind.Input(name, default=default, **limits, **known)
+    return io.String.Input(name, multiline=True, default=default or "", **known)
 
 
 def optional_if_later(name: str) -> dict[str, Any]:

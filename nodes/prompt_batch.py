@@ -11,7 +11,7 @@ from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.report.overview import overview_summary, overview_text, row_of
 from ..reflectionflow_core.report.prompts import prompts_sheet
 from ..reflectionflow_core.search import STRATEGIES
-from ..reflectionflow_core.settings import MAX_SEED, Budget, SearchSettings
+from ..reflectionflow_core.settings import MAX_SEED, RECOMMENDED, Budget, SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .search import ACTORS, MAX_DEPTH, SAVED_GRAPH, graph_of, links_of
@@ -87,7 +87,7 @@ class PromptBatch(io.ComfyNode):
                 io.Combo.Input(
                     "strategy",
                     options=[name for name, one in STRATEGIES.items() if not one.in_stages],
-                    default="reflection",
+                    default=RECOMMENDED.strategy,
                     tooltip="How the pictures of a prompt are made, as in Reflection Loop. "
                     "staged is missing, since it needs a plan for a single prompt.",
                 ),
@@ -149,7 +149,7 @@ def settings_of(
 ) -> tuple[SearchSettings, Budget]:
     """The settings of each prompt's search, without a budget, and the limits of Search Options,
     which are shared by all prompts. Raises InputError for invalid ones."""
-    finer = dict(options or {})
+    finer = {"correct": RECOMMENDED.correct, **(options or {})}
     limits = finer.pop("budget", Budget())
     settings = SearchSettings(**given, **finer, drafts=drafts or None, stop=STOPS[stop])
     if settings.draft_prompt is not None:

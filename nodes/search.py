@@ -23,7 +23,7 @@ from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import as_data, contact_sheet, history_text
 from ..reflectionflow_core.search.budget import limit_calls
 from ..reflectionflow_core.search.checks import check_search, check_understood
-from ..reflectionflow_core.settings import SearchSettings
+from ..reflectionflow_core.settings import RECOMMENDED, SearchSettings
 from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
@@ -308,7 +308,7 @@ def new_search(
     rule = {"never": "never", "when passed": "passed", STOP_AT_SCORE: stop_score}[stop]
     settings = SearchSettings(
         **given,
-        **(options or {}),
+        **{"correct": RECOMMENDED.correct, **(options or {})},
         drafts=drafts or None,
         stop=rule,
         depth=0,

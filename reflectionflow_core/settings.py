@@ -311,3 +311,8 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
     """Raises InputError for a value that is not among the `known` ones."""
     if value not in known:
         raise InputError(f"There is no {name} named {value!r}. Choose one of: {', '.join(known)}.")
+
+
+# What the command line and the nodes do by default: what won on the miniature (docs/strategies.md).
+# The defaults of SearchSettings are the paper's.
+RECOMMENDED = SearchSettings(strategy="adaptive", correct="auto")

@@ -9,7 +9,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...reflectionflow_core.search import STRATEGIES
-from ...reflectionflow_core.settings import MAX_SEED, RANDOM_SEED
+from ...reflectionflow_core.settings import MAX_SEED, RANDOM_SEED, RECOMMENDED
 from .profiles import looks_like_a_key
 from .sockets import (
     EvolverSocket,
@@ -117,10 +117,11 @@ def request_inputs() -> list[io.Input]:
         io.Combo.Input(
             "strategy",
             options=list(STRATEGIES),
-            default="reflection",
-            tooltip="reflection corrects pictures as in the paper; noise+prompt rewrites the "
-            "prompt and paints from scratch; noise only paints from scratch. adaptive corrects, "
-            "backtracks or restarts, depending on the verdicts; potential paints a quick "
+            default=RECOMMENDED.strategy,
+            tooltip="adaptive corrects, backtracks or restarts, depending on the verdicts, and "
+            "stops at a picture that passes. reflection corrects pictures as in the paper; "
+            "noise+prompt rewrites the prompt and paints from scratch; noise only paints from "
+            "scratch; potential paints a quick "
             "preview first and drops hopeless pictures; scouts looks at many previews and "
             "finishes those that look right; paths adds noise to good pictures and repaints "
             "them. staged draws step by step from a plan; interleaved thinks first and "

@@ -187,7 +187,7 @@ EFFECTS: dict[str, OptionNeeds] = {
             bool(now.axes)
             or (now.settings.drafts is None and now.settings.strategy not in ONE_DRAFT)
         ),
-        "Give a --depth above 0, or no --drafts",
+        "Give a --depth above 0, or --drafts for the number of pictures",
     ),
     "noise_search": OptionNeeds(
         "rounds with new noise",

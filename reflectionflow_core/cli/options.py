@@ -29,14 +29,13 @@ from ..registry import (
     choices_of,
 )
 from ..search.strategies import strategy_named
-from ..settings import RANDOM_SEED, Budget, SearchSettings, chosen_seed
+from ..settings import RANDOM_SEED, RECOMMENDED, Budget, SearchSettings, chosen_seed
 from ..texts import read_text
 from ..vlm.check_modes import MODES
 from .effects import with_needs
 from .naming import flag_of, in_words, name_of
 from .parsing import Parser
 
-SETTINGS = SearchSettings()
 MOST_GUIDANCE, MOST_BUDGET = 100, 10_000
 NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|nan|inf(inity)?)(e[+-]?[0-9]+)?", re.IGNORECASE
@@ -46,10 +45,11 @@ Reader = Callable[[str], Any]
 
 def settings_of(given: Mapping[str, Any]) -> SearchSettings:
     """The defaults; each strategy has its own depth."""
-    return replace(SETTINGS, depth=strategy_named(given.get("strategy", SETTINGS.strategy)).depth)
+    strategy = strategy_named(given.get("strategy", RECOMMENDED.strategy))
+    return replace(RECOMMENDED, depth=strategy.depth)
 
 
-def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> SearchSettings:
+def make_settings(given: Mapping[str, Any], base: SearchSettings = RECOMMENDED) -> SearchSettings:
     """`base` with the options that were given."""
     limits = {f.name: given[name_of(f)] for f in fields(Budget) if name_of(f) in given}
     changes = {f.name: given[f.name] for f in fields(base) if f.name in given}
@@ -123,11 +123,12 @@ def _add_setting(
     if names and "metavar" in setting.metadata:
         text = f"{text}: {in_words(names)}"
     reader = wrap(READERS[setting.metadata.get("reads", str(setting.type))])
+    default = getattr(RECOMMENDED, setting.name, setting.default)  # those of a Budget are its own
     group.add_argument(
         flag,
         metavar=metavar,
         type=reader,
-        help=with_needs(name, _with_default(text, setting.default)),
+        help=with_needs(name, _with_default(text, default)),
     )
 
 

@@ -137,10 +137,10 @@ def _search(
     ahead = forecast(asked.settings, actors, past, known.pass_rate)
     if ahead is None or ahead.most.steps:
         say(forecast_text(ahead, known.seconds_each, price_of(asked)))
-    most = min(
-        asked.settings.scheduled_pictures,
-        asked.settings.budget.images or asked.settings.scheduled_pictures,
-    )
+    planned = asked.settings.scheduled_pictures
+    if ahead is not None and ahead.sure:
+        planned = len(past) + ahead.most.images
+    most = min(planned, asked.settings.budget.images or planned)
     try:
         with Screen(most, archive.history, asked.settings.budget) as screen:
             if page:

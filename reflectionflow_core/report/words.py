@@ -208,8 +208,8 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
         yield "recheck"
     if settings.mask is not None:
         yield "corrects inside a mask"
-    elif settings.correct != DEFAULTS.correct:
-        yield f"corrects {settings.correct}"
+    elif settings.correct != DEFAULTS.correct and "reflection" in usable:
+        yield "corrects in regions" + (" where it can" if settings.correct == "auto" else "")
     if settings.accept != DEFAULTS.accept:
         yield f"accepts {settings.accept}"
     if settings.draft_prompt and settings.strategy != "interleaved":

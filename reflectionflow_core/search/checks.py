@@ -109,15 +109,19 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
 
 def check_correcting(settings: SearchSettings, axes: Collection[str]) -> None:
     """Raises InputError for settings of corrections without effect, or in conflict."""
-    for name in ("correct", "accept", "mask"):
-        chosen = getattr(settings, name) != getattr(DEFAULTS, name)
-        if chosen and "reflection" not in axes:
+    chosen = {
+        "correct": settings.correct == "regions",  # auto only says what to do if there are faults
+        "accept": settings.accept != DEFAULTS.accept,
+        "mask": settings.mask is not None,
+    }
+    for name, is_chosen in chosen.items():
+        if is_chosen and "reflection" not in axes:
             raise InputError(
                 f"The setting {name} is about corrections, and the strategy "
                 f"{settings.strategy!r} makes none with these axes. Leave it out, or choose a "
                 "strategy that corrects."
             )
-    if settings.mask is not None and settings.correct != DEFAULTS.correct:
+    if settings.mask is not None and chosen["correct"]:
         raise InputError("With a mask, the setting correct has no effect. Leave one of them out.")
     if settings.accept == "unbroken" and settings.recheck:
         raise InputError(

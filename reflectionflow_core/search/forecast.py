@@ -13,7 +13,7 @@ from ..record import Candidate, Cost, History, Inspection, Request, Verdict
 from ..settings import Budget, SearchSettings
 from .budget import most_calls, most_images, most_steps, only_previewed
 from .loop import EMPTY, next_batch
-from .strategies import axes_in_force
+from .strategies import axes_in_force, strategy_named
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +59,8 @@ def forecast(
             return None
     most = _within(settings.budget, sum(prices, Cost()), spent)
     sure = settings.strategy not in PREVIEWING
-    if pass_rate is None or settings.stop != "passed" or history is begun:
+    ends = settings.stop == "passed" or strategy_named(settings.strategy).ends
+    if pass_rate is None or not ends or history is begun:
         return Forecast(most, sure)
     return Forecast(most, sure, _usual(prices, pass_rate), pass_rate)
 

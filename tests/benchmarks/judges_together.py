@@ -30,7 +30,7 @@ from core.exact_detector import ShapesColours, ShapesDetector
 from judging_calls import NOTHING_ELSE, tests_of
 from PIL import Image
 from scripted_vlm import ScriptedVlm
-from shape_reader import fits
+from shape_reader import fits, stands
 
 from reflectionflow_core.detection.examiner import Examiner
 from reflectionflow_core.detection.objects import ObjectsVerifier
@@ -40,7 +40,7 @@ from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import mean, share
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import holds
-from reflectionflow_core.miniature.prompts import FAMILIES, parse
+from reflectionflow_core.miniature.prompts import BETWEEN, FAMILIES, SIDES, Spec, parse
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.protocols import SILENT, Progress, Verifier
 from reflectionflow_core.record import InputError
@@ -84,10 +84,13 @@ class Erring:
     """Takes prompts apart as the miniature means them, and answers with errors by kind."""
 
     def __init__(self, prompt: str) -> None:
-        self.tests = {k: v for k, v in tests_of(parse(prompt)).items() if k != NOTHING_ELSE}
+        self.spec = parse(prompt)
+        self.tests = {k: v for k, v in tests_of(self.spec).items() if k != NOTHING_ELSE}
         self.vlm = ScriptedVlm(self.chat, self.choose)
 
     def chat(self, question: Question) -> str:
+        if "A detector will look for things" in question.text:
+            return json.dumps({"things": self.things, "rest": self.rest})
         items = [
             {
                 "statement": text,
@@ -98,6 +101,31 @@ class Erring:
             for text, (_, needs) in self.tests.items()
         ]
         return json.dumps({"requirements": items})
+
+    @property
+    def things(self) -> list[dict[str, object]]:
+        """What a detector may look for, as a model says it."""
+        sides = {r.subject: (r.name, r.objects[0]) for r in self.spec.relations if r.name in SIDES}
+        return [
+            {
+                "name": group.shape,
+                "number": group.count,
+                "how": "exactly" if group.count > 1 else "at least",
+                "colour": group.colour,
+                **dict(zip(("relation", "of"), sides.get(number, (None, None)), strict=True)),
+            }
+            for number, group in enumerate(self.spec.groups)
+        ]
+
+    @property
+    def rest(self) -> list[dict[str, str]]:
+        """What no detector sees: sizes, colours that are not wanted, what is between two things."""
+        texts = [f"exactly {group}" for group in self.spec.groups if group.size or group.but_not]
+        texts += [str(self.spec)] if any(r.name == BETWEEN for r in self.spec.relations) else []
+        return [
+            {"statement": text, "question": f"Is there {text}?", "fault": f"missing {text}"}
+            for text in texts
+        ]
 
     def choose(self, question: Question) -> tuple[float, float]:
         asked = question.text.split("<data>")[1].split("</data>")[0]
@@ -150,6 +178,12 @@ WAYS: dict[str, Callable[[ChecklistVerifier], Verifier]] = {
 }
 
 
+def fulfils(scene: Scene, spec: Spec) -> bool:
+    """Whether everything is there; "a circle" also is where there are two, as in GenEval."""
+    counts = [(sum(fits(t, group) for t in scene), group.count) for group in spec.groups]
+    return all(n == count or n > count == 1 for n, count in counts) and stands(scene, spec)
+
+
 def outcome(task: tuple[str, str, int]) -> tuple[float, float, float, float] | None:
     """Whether the chosen picture is right, pictures, calls, and whether it passed wrongly; None
     where the judge cannot judge the prompt."""
@@ -162,8 +196,7 @@ def outcome(task: tuple[str, str, int]) -> tuple[float, float, float, float] | N
         (history,) = deque(search(prompt, settings, actors), maxlen=1)
     except InputError:
         return None
-    tests, scene = Erring(prompt).tests.values(), detect(history.best.image.convert("RGB"))
-    right = all(met(scene) for met, _ in tests)
+    right = fulfils(detect(history.best.image.convert("RGB")), parse(prompt))
     fooled = bool(history.best.verdict.passed) and not right
     return right, len(history), history.cost.vlm_calls, fooled
 

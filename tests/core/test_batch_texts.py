@@ -203,7 +203,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_painted(
 
 def test_a_batch_thinks_first_from_its_beginning_or_never(tmp_path, prompts, author, capsys):
     out = tmp_path / "out"
-    run("--prompts", prompts, "--out", out, "--width", 1, "--depth", 0)
+    run("--prompts", prompts, "--out", out, "--depth", 0)
     assert run("--out", out, "--resume", "--think-first") == 2
     assert "holds a batch without --think-first" in capsys.readouterr().err
     assert not author.asked

@@ -326,11 +326,11 @@ def test_a_run_that_is_not_resumed_takes_no_option_of_one_that_ended_before_its_
     tmp_path,
 ):
     failing = Toys(generator=ToyGenerator(script={0: RuntimeError("it broke")}))
-    arguments = ["run", PROMPT, "--out", str(tmp_path), "--width", "4", "--depth", "0"]
+    arguments = ["run", PROMPT, "--out", str(tmp_path), "--drafts", "4", "--depth", "0"]
     with pytest.raises(RuntimeError):
         main(arguments, build_actors=lambda *_: failing.actors())
     assert run(PROMPT, "--out", tmp_path, "--depth", 0) == 0
-    assert len(history(tmp_path).splitlines()) == 2  # the default width
+    assert len(history(tmp_path).splitlines()) == 1  # the default number of drafts
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do all")

@@ -72,7 +72,7 @@ def test_report_and_doctor_give_the_same_kind_of_json(searched, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        ("run", "a cup", "--out", "x", "--policy", "steady", "--json"),
+        ("run", "a cup", "--out", "x", "--context", "2", "--json"),
         ("report", "nowhere", "--json"),
         ("evaluate", "shapes", "--json"),
         ("run", "--json"),  # of the parser
@@ -121,7 +121,7 @@ def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(tmp_path, capsys)
     asked = ["run", "a photo of a red circle", "--out", str(out), "--depth", "2", "--dry-run"]
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "Nothing was loaded" in said and "At most 6 pictures, 72 steps" in said
+    assert "Nothing was loaded" in said and "At most 5 pictures, 60 steps" in said
     assert main([*asked, "--strategy", "paths", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["result"]["dry_run"] is True
     assert not out.exists()
@@ -218,9 +218,9 @@ def batch(tmp_path) -> tuple[object, ...]:
 
 def test_a_dry_batch_counts_all_prompts_and_names_a_budget_only_where_there_is_one(batch, capsys):
     cost = dry(capsys, *batch, "--depth", 1)
-    assert cost == "At most 12 pictures, 144 steps, an unknown time."
-    cost = dry(capsys, *batch, "--depth", 1, "--max-images", 10)
-    assert cost.startswith("At most 10 pictures") and "All prompts together keep to" in cost
+    assert cost == "At most 9 pictures, 108 steps, an unknown time."
+    cost = dry(capsys, *batch, "--depth", 1, "--max-images", 8)
+    assert cost.startswith("At most 8 pictures") and "All prompts together keep to" in cost
     assert "average" not in cost
     assert main([*map(str, batch), "--depth", "1", "--max-images", "2"], build_actors=toys) == 0
     assert "At most 2 pictures" in capsys.readouterr().err  # as it begins
@@ -258,7 +258,7 @@ def test_a_dry_run_uses_and_checks_what_is_known_of_the_judges_errors(tmp_path, 
     errors.write_text(json.dumps(JudgeErrors("m", shown, 0.2, 50).data()), "utf-8")
     vlm.mkdir()
     (vlm / "config.json").write_text("{}")
-    options = ("run", "two red cups", "--out", tmp_path / "out", "--width", 1, "--depth", 0)
+    options = ("run", "two red cups", "--out", tmp_path / "out", "--depth", 0)
     asks = (*options, "--verifier", "checklist", "--vlm", vlm)
     assert ", 5 VLM calls" in dry(capsys, *asks)
     assert ", 15 VLM calls" in dry(capsys, *asks, "--judge-errors", errors)
@@ -372,7 +372,7 @@ def test_help_imports_nothing_heavy_and_the_miniature_one_thread_and_no_statisti
         "        main(words)\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))\n"
         f"main(['run', 'a photo of a red circle', '--out', {str(tmp_path / 'out')!r}, '--depth', "
-        "'0', '--width', '1'])\n"
+        "'0'])\n"
         "import torch\n"
         "print(sorted(sys.modules), torch.get_num_threads())\n"
     )

@@ -245,7 +245,7 @@ VALUES = [
     (("--stop", "-0.1"), "Scores of this verifier begin at 0, so --stop -0.1 stops at once."),
     (("--dry-run", "--open"), "--dry-run makes no page that --open could open."),
     (("--verifier", "clip-score:f", "--stop", "passed"), "does not decide what passes"),
-    (("--drafts", "1"), "2 chains cannot begin with 1 first pictures."),
+    (("--drafts", "1", "--strategy", "reflection"), "2 chains cannot begin with 1 first pictures."),
     (("--strategy", "noise", "--axes", "noise,prompt"), "does not change the prompt."),
     (("--device", ""), "--device is empty."),
     (("--lora", " "), "--lora is empty."),

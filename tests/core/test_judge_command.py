@@ -85,7 +85,7 @@ def known(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def search(out: Path) -> int:
-    begun = ["run", "two green bowls", "--out", str(out), "--width", "1", "--depth", "0"]
+    begun = ["run", "two green bowls", "--out", str(out), "--depth", "0"]
     return main(
         [*begun, "--verifier", "yes-no", "--vlm", "endpoint:mine", "--judge-check", "off"],
         build_actors=lambda choice, _: replace(Toys().actors(), verifier=build_verifier(choice)),

@@ -55,7 +55,7 @@ def known(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def run(out: Path, *options: str) -> int:
-    begun = ["run", "two green bowls", "--out", str(out), "--width", "2", "--depth", "0"]
+    begun = ["run", "two green bowls", "--out", str(out), "--drafts", "2", "--depth", "0"]
     return main(
         [*begun, "--verifier", "yes-no", "--vlm", "endpoint:mine", *options],
         build_actors=lambda choice, _: replace(Toys().actors(), verifier=build_verifier(choice)),

@@ -15,7 +15,7 @@ from reflectionflow_core.cli.parser import make_parser
 from reflectionflow_core.record import Stage
 from reflectionflow_core.regions.masks import mask_picture, mask_text
 from reflectionflow_core.registry import choices_of
-from reflectionflow_core.settings import Budget, SearchSettings
+from reflectionflow_core.settings import RECOMMENDED, Budget, SearchSettings
 
 MASK = mask_text(Image.new("L", (8, 8), 200))
 PLAN = (Stage("add a cup", "a cup", ("a cup",)),)
@@ -58,4 +58,4 @@ def test_every_setting_has_an_option(
     wanted = {setting.name: value}
     if setting in fields(Budget):
         wanted = {"budget": Budget(**wanted)}
-    assert make_settings(given) == replace(SearchSettings(), **wanted)
+    assert make_settings(given) == replace(RECOMMENDED, **wanted)

@@ -370,7 +370,7 @@ def test_a_killed_run_with_an_editing_model_ends_with_the_pictures_of_one_that_r
     def asked(out: str) -> list[str]:
         models = ["--model", str(folder_of("z_image")), "--edit-model", str(folder_of("klein"))]
         small = "--width 2 --depth 1 --batch-size 1 --size 64x64 --dtype fp32 --device cpu"
-        steps = "--steps 2 --edit-steps 2 --verifier exact"
+        steps = "--strategy reflection --steps 2 --edit-steps 2 --verifier exact"
         return [
             "run",
             PROMPT,

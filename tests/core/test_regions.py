@@ -321,7 +321,7 @@ def test_sheet_page_and_text_show_where_and_what_was_broken() -> None:
     settings = SearchSettings(depth=3, correct="regions", accept="unbroken")
     page = html_page(history, "two green bowls", settings)
     assert 'class="changed"' in page and "Broke" in page and "at the left" in page
-    assert "corrects regions" in page and "accepts unbroken" in page
+    assert "corrects in regions" in page and "accepts unbroken" in page
     assert "not accepted, it broke: even" in history_text(history)
     plain = replace(history.rounds[1][0], region=None)
     shown = History((history.rounds[0], (history.rounds[1][0],)))
@@ -345,9 +345,9 @@ def test_the_next_writer_is_told_what_was_broken() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"strategy": "noise", "correct": "auto"}, "correct is about corrections"),
+        ({"strategy": "noise", "correct": "regions"}, "correct is about corrections"),
         ({"axes": ("noise",), "accept": "unbroken"}, "accept is about corrections"),
-        ({"mask": drawn(), "correct": "auto"}, "With a mask"),
+        ({"mask": drawn(), "correct": "regions"}, "With a mask"),
         ({"recheck": True, "accept": "unbroken"}, "recheck skips"),
         ({"mask": mask_text(Image.new("L", (8, 8)))}, "black all over"),
         ({"mask": "no picture"}, "PNG"),

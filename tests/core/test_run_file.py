@@ -73,7 +73,20 @@ BEFORE = {
     "calls": 0,
 }
 OPTIONS = [
-    *("--width", 1, "--depth", 1, "--steps", 8, "--size", "64x64", "--condition-fit", "fit"),
+    *(
+        "--strategy",
+        "reflection",
+        "--width",
+        1,
+        "--depth",
+        1,
+        "--steps",
+        8,
+        "--size",
+        "64x64",
+        "--condition-fit",
+        "fit",
+    ),
     *("--model", FOLDER, "--lora", LORA_FILE, "--plan", "resident"),
 ]
 
@@ -115,7 +128,7 @@ def test_a_run_of_before_is_written_the_same_and_resumes(tmp_path: Path) -> None
 def test_an_actor_of_another_type_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert run("a red cube", "--out", tmp_path, "--width", 1, "--depth", 0) == 0
+    assert run("a red cube", "--out", tmp_path, "--depth", 0) == 0
     whole = recorded(tmp_path)
     for wrong in (True if name != "ground" else 1, [[]], {"a": 1}):
         actors = {**whole["actors"], name: wrong}

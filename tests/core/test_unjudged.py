@@ -419,7 +419,7 @@ def test_a_kill_while_pictures_are_dropped_leaves_a_folder_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
-    options = ("--width", "2", "--depth", "2", "--batch-size", "3")
+    options = ("--strategy", "reflection", "--depth", "2", "--batch-size", "3")
     assert run(moody(EVER), "a cat", "--out", out, *options) == 4
     steps = iter(range(100))
 

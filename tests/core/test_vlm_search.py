@@ -290,7 +290,7 @@ def test_a_model_is_part_of_the_identity_where_there_is_one(vlm: ScriptedVlm, tm
 
 def command(out, *options: str) -> int:
     return main(
-        ["run", PROMPT, "--out", str(out), "--width", "2", "--depth", "1", *options],
+        ["run", PROMPT, "--out", str(out), "--strategy", "reflection", "--depth", "1", *options],
         build_actors=lambda choice, _: replace(
             Toys().actors(),
             verifier=build_verifier(replace(choice, vlm="endpoint:toy")),
@@ -371,8 +371,12 @@ class ErringEye:
     def choose(self, question: Question) -> tuple[float, float] | Failure:
         if self.dice(question, "fails") < self.failing:
             return DOWN
-        number = next(i for i in range(len(self.statements)) if f"Q{i}?" in question.text)
-        held = not any(self.touches(f, self.statements[number]) for f in self.faults(question))
+        asked = next(
+            statement
+            for i, statement in enumerate(self.statements)
+            if f"Q{i}?" in question.text or f"{statement}?" in question.text  # denials: as stated
+        )
+        held = not any(self.touches(f, asked) for f in self.faults(question))
         if self.dice(question, "errs") < self.error:
             held = not held
         return (0.9, 0.1) if held else (0.1, 0.9)

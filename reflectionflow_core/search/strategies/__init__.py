@@ -42,7 +42,7 @@ class Strategy:
 
     `needs` are the axes that it requires. With `in_stages` it requires a plan and an inspector.
     `depth` is its default number of rounds after the first. If it is `chained`, each chain begins
-    with its own draft.
+    with its own draft. If it `ends`, a picture that passes ends it, whatever the stop rule.
     """
 
     rounds: Callable[[SearchSettings], Rounds]
@@ -52,13 +52,14 @@ class Strategy:
     depth: int = 3
     ability: Ability | None = None
     chained: bool = False
+    ends: bool = False
 
 
 STRATEGIES: dict[str, Strategy] = {
     "noise": Strategy(noise, axes=("noise",)),
     "noise+prompt": Strategy(reflection, axes=("noise", "prompt"), chained=True),
     "reflection": Strategy(reflection, axes=AXES, chained=True),
-    "adaptive": Strategy(adaptive, axes=AXES),
+    "adaptive": Strategy(adaptive, axes=AXES, ends=True),
     "potential": Strategy(potential, axes=AXES, ability=PREVIEWS, chained=True),
     "scouts": Strategy(scouts, axes=AXES, needs=("noise",), depth=16, ability=SCOUTS),
     "paths": Strategy(paths, axes=("noise",), ability=RESTARTS, chained=True),
