@@ -10,27 +10,29 @@ import json
 from functools import partial
 
 from comfy_api.latest import io, ui
-from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import Candidate, History, Request, Verdict
+from ..reflectionflow_core.record import Request
 from ..reflectionflow_core.report import counted, verdict_text
-from ..reflectionflow_core.search import (
-    UnjudgedError,
-    complete,
-    fresh_seed,
-    in_its_region,
-    unjudged_text,
-)
+from ..reflectionflow_core.search import complete, fresh_seed, in_its_region
 from ..reflectionflow_core.settings import chosen_seed
 from .comfy.masks import NO_MASK, regions_of
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
-from .shared.batches import as_line, as_requests, ask_by_prompt, for_each, number_of, parts, single
-from .shared.correcting import corrected, corrections, corrector_of, drawn_text
+from .shared.batches import (
+    as_line,
+    as_requests,
+    ask_by_prompt,
+    for_each,
+    number_of,
+    parts,
+    single,
+    verdicts_of,
+)
+from .shared.correcting import corrected, corrections, corrector_of, drawn_text, places_of_faults
 from .shared.progress import NodeProgress, say
-from .shared.ranking import score_sheet
+from .shared.ranking import judged_text, score_sheet
 from .shared.schema import (
     NO_PROMPT,
     batch_size_input,
@@ -324,13 +326,19 @@ class CorrectorSampler(io.ComfyNode):
                     tooltip="Where the pictures may change, one for all or one for each; every "
                     "pixel outside stays the same.",
                 ),
+                VerdictsSocket.Input(
+                    "verdicts",
+                    optional=True,
+                    tooltip="From the Verifier Score of these pictures: a picture whose faults all "
+                    "have a place changes only there. A mask is used instead.",
+                ),
             ],
             outputs=[
                 list_output(
                     io.Image,
                     "images",
-                    "The corrected pictures in their order, at the size that FLUX paints; with a "
-                    "mask at their own.",
+                    "The corrected pictures in their order, at the size that FLUX paints; those "
+                    "limited to a region at their own.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -351,38 +359,33 @@ class CorrectorSampler(io.ComfyNode):
         reflections: list[str],
         flux: list[FluxHandle],
         seed: list[int],
-        round: list[int],
-        batch_size: list[int],
         mask: list[Tensor] | None = None,
+        verdicts: list[tuple[ScoredPicture, ...]] | None = None,
+        **numbers: list[int],
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
-        corrector, size = corrector_of(single(flux, "flux")), single(batch_size, "batch_size")
+        corrector = corrector_of(single(flux, "flux"))
+        size = single(numbers["batch_size"], "batch_size")
         pictures = to_pictures(images)
         count = len(pictures)
         prompts = for_each(prompt, count, "prompt")
         texts = for_each(reflections, count, "reflection")
         drawn = [chosen_seed(each) for each in seed]
-        noises = for_each(drawn, count, "seed"), for_each(round, count, "round"), range(count)
-        seeds = list(map(fresh_seed, *noises))
+        noises = for_each(drawn, count, "seed"), for_each(numbers["round"], count, "round")
+        seeds = list(map(fresh_seed, *noises, range(count)))
         regions = regions_of(mask)
+        undrawn = regions == [None]
         places = for_each(regions, count, "mask")
+        if verdicts is not None and undrawn:
+            places = places_of_faults(verdicts_of(pictures, verdicts))
         asked = corrections(pictures, prompts, texts, seeds, places)
         painted = corrected(corrector, asked, size, progress)
         painted = list(map(in_its_region, asked, painted))
         said = f"{counted(count, 'picture')} corrected{drawn_text(seed, drawn)}"
-        undrawn = mask is not None and regions == [None]
-        say(cls.hidden.unique_id, f"{said}\n{NO_MASK}" if undrawn else said)
+        unlimited = mask is not None and undrawn and verdicts is None
+        say(cls.hidden.unique_id, f"{said}\n{NO_MASK}" if unlimited else said)
         batches = [to_intermediate_device(batch) for batch in to_batches(painted)]
         return io.NodeOutput(batches, ui={"seed": list(map(str, drawn))})
-
-
-def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:
-    """How many pictures could not be judged, and why; raises UnjudgedError if none could."""
-    pairs = zip(pictures, verdicts, strict=True)
-    history = History((tuple(Candidate(image, "", 0, verdict) for image, verdict in pairs),))
-    if not history.best.verdict.judged:
-        raise UnjudgedError(history, unjudged_text(history))
-    return unjudged_text(history)
 
 
 def shown_texts(progress: NodeProgress, texts: list[str]) -> io.NodeOutput:

@@ -8,8 +8,10 @@ from dataclasses import replace
 from PIL import Image
 
 from ...reflectionflow_core.protocols import Painter, Progress
-from ...reflectionflow_core.record import InputError, Region, Request
+from ...reflectionflow_core.record import InputError, Region, Request, Verdict
+from ...reflectionflow_core.regions import region_of
 from ...reflectionflow_core.search import complete
+from ...reflectionflow_core.settings import RECOMMENDED
 from .batches import parts
 from .sockets import FluxHandle
 
@@ -35,6 +37,11 @@ def corrections(
     requests = map(Request.correcting, pictures, prompts, reflections, seeds)
     placed = zip(requests, regions, strict=True)
     return [replace(request, region=region) for request, region in placed]
+
+
+def places_of_faults(verdicts: Sequence[Verdict]) -> list[Region | None]:
+    """Where pictures with these verdicts are corrected, as in the loop; None is everywhere."""
+    return [region_of(verdict, RECOMMENDED.correct) for verdict in verdicts]
 
 
 def corrected(

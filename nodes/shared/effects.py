@@ -5,14 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...reflectionflow_core.search.strategies import axes_in_force
+from ...reflectionflow_core.search.strategies import draws_noise, starts_from_parents
 from ...reflectionflow_core.settings import SearchSettings
 
 DEFAULTS = SearchSettings()
-
-
-def _draws_noise(settings: SearchSettings) -> bool:
-    return "noise" in axes_in_force(settings) and settings.strategy != "paths"
 
 
 def _strategy(*names: str) -> Callable[[SearchSettings], bool]:
@@ -26,14 +22,15 @@ NEEDS: Mapping[str, tuple[str, str, Callable[[SearchSettings], bool]]] = {
     "stages": ("plan", "the strategy staged", _strategy("staged")),
     "parents": (
         "parents",
-        "the strategies reflection, noise+prompt, staged and in-context",
-        _strategy("reflection", "noise+prompt", "staged", "in-context"),
+        "the strategies reflection, noise+prompt, staged and in-context, where rounds start from a "
+        "picture",
+        starts_from_parents,
     ),
-    "noise_search": ("noise_search", "rounds with new noise", _draws_noise),
+    "noise_search": ("noise_search", "rounds with new noise", draws_noise),
     "radius": (
         "radius",
         "noise_search zero_order",
-        lambda settings: settings.noise_search == "zero_order" and _draws_noise(settings),
+        lambda settings: settings.noise_search == "zero_order" and draws_noise(settings),
     ),
 }
 

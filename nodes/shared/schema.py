@@ -118,10 +118,10 @@ def request_inputs() -> list[io.Input]:
             "strategy",
             options=list(STRATEGIES),
             default=RECOMMENDED.strategy,
-            tooltip="adaptive corrects, backtracks or restarts, depending on the verdicts, and "
-            "stops at a picture that passes. reflection corrects pictures as in the paper; "
-            "noise+prompt rewrites the prompt and paints from scratch; noise only paints from "
-            "scratch; potential paints a quick "
+            tooltip="reflection corrects pictures as in the paper; noise+prompt rewrites the "
+            "prompt and paints from scratch; noise only paints from scratch. adaptive (default) "
+            "corrects, backtracks or restarts, depending on the verdicts, and stops at a picture "
+            "that passes; potential paints a quick "
             "preview first and drops hopeless pictures; scouts looks at many previews and "
             "finishes those that look right; paths adds noise to good pictures and repaints "
             "them. staged draws step by step from a plan; interleaved thinks first and "

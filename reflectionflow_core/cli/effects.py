@@ -14,7 +14,13 @@ from typing import Any
 from ..choice import ActorChoice
 from ..record import InputError
 from ..registry import EVOLVERS, INSPECTORS, PLANNERS, THINKERS, VERIFIERS, WRITERS, Row
-from ..search.strategies import STRATEGIES, axes_in_force, strategy_named
+from ..search.strategies import (
+    STRATEGIES,
+    axes_in_force,
+    draws_noise,
+    starts_from_parents,
+    strategy_named,
+)
 from ..settings import SearchSettings
 from ..verifiers.spec import VerifierSpec, parse_verifiers
 from ..vlm.named import ENDPOINT
@@ -28,8 +34,7 @@ STRATEGIES_HERE = frozenset(STRATEGIES)  # one of a plugin may use any setting
 KNOWN = BUILT_IN.union(WRITERS, EVOLVERS, INSPECTORS, PLANNERS, THINKERS)
 LOADING = ("objects", "clip-score", "reward")  # verifiers with a model of their own
 TEXTS_OF_THEIR_OWN = ("staged", "interleaved")
-CONTINUING = ("reflection", "noise+prompt", "staged", "in-context")  # a chain from its parents
-ONE_DRAFT = ("adaptive", "scouts")  # strategies that paint one first picture by default
+CONTINUING = [name for name, strategy in STRATEGIES.items() if strategy.continues]
 
 
 @dataclass(frozen=True)
@@ -138,15 +143,6 @@ def verifiers(*names: str) -> OptionNeeds:
     return OptionNeeds(f"--verifier {in_words(names)}", lambda now: now.judged_by(*names))
 
 
-def _draws_noise(now: Situation) -> bool:
-    return "noise" in now.axes and now.settings.strategy != "paths"
-
-
-def _starts_from_pictures(now: Situation) -> bool:
-    only_noise = {*now.axes} == {"noise"} and now.settings.noise_search == "random"
-    return now.settings.strategy in CONTINUING and not only_noise
-
-
 CORRECTING = in_words([name for name, s in STRATEGIES.items() if "reflection" in s.axes])
 REWRITING = in_words([name for name, s in STRATEGIES.items() if "prompt" in s.axes])
 ROUNDS = OptionNeeds("rounds after the first", lambda now: bool(now.axes), "Give a --depth above 0")
@@ -175,7 +171,7 @@ EFFECTS: dict[str, OptionNeeds] = {
     "context": strategies("in-context"),
     "parents": OptionNeeds(
         f"--strategy {in_words(CONTINUING)} whose rounds start from a picture",
-        _starts_from_pictures,
+        lambda now: starts_from_parents(now.settings),
         f"Give --strategy {in_words(CONTINUING)}, and prompt or reflection among the --axes or "
         "--noise-search zero_order",
         rounds=True,
@@ -185,19 +181,19 @@ EFFECTS: dict[str, OptionNeeds] = {
         "chains",
         lambda now: (
             bool(now.axes)
-            or (now.settings.drafts is None and now.settings.strategy not in ONE_DRAFT)
+            or (now.settings.drafts is None and not strategy_named(now.settings.strategy).one_draft)
         ),
         "Give a --depth above 0, or --drafts for the number of pictures",
     ),
     "noise_search": OptionNeeds(
         "rounds with new noise",
-        _draws_noise,
+        lambda now: draws_noise(now.settings),
         "Give noise among the --axes, and a --strategy other than paths",
         rounds=True,
     ),
     "radius": OptionNeeds(
         "--noise-search zero_order",
-        lambda now: now.settings.noise_search == "zero_order" and _draws_noise(now),
+        lambda now: now.settings.noise_search == "zero_order" and draws_noise(now.settings),
         rounds=True,
     ),
     "correct": CORRECTIONS,

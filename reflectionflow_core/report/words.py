@@ -199,8 +199,7 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
     usable = known.axes if known else settings.axes
     if off := [axis for axis in usable if axis not in settings.axes]:
         yield f"without {' and '.join(off)}"
-    chained = settings.strategy in ("noise+prompt", "reflection", "staged", "in-context")
-    if chained and settings.parents != DEFAULTS.parents:
+    if known and known.continues and settings.parents != DEFAULTS.parents:
         yield f"{settings.parents} parents"
     if settings.noise_search != DEFAULTS.noise_search and settings.strategy != "paths":
         yield f"{settings.noise_search.replace('_', '-')} noise, radius {settings.radius:g}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import numpy as np
 import pytest
 from comfy_graphs import (
     DRAFTS,
     PROMPT,
+    Graph,
     link,
     loop_graph,
     ours,
@@ -22,11 +25,17 @@ from comfy_graphs import (
 from comfy_server import ComfyServer
 
 
+def whole(depth: int, drafts: int, **options: Any) -> Graph:
+    """A loop that corrects whole pictures."""
+    graph = loop_graph(depth=depth, drafts=drafts, options=link("options"))
+    return {**graph, "options": search_options(correct="whole", **options)}
+
+
 @pytest.mark.parametrize("drafts", [2, 3])
 def test_the_five_verbs_wired_by_hand_paint_the_very_pictures_of_the_loop(
     comfy: ComfyServer, drafts: int
 ) -> None:
-    loop = comfy.succeed(loop_graph(depth=2, drafts=drafts)).pixels("images")
+    loop = comfy.succeed(whole(depth=2, drafts=drafts)).pixels("images")
     run = comfy.succeed(verbs_graph(width=2, drafts=drafts, rounds=2))
     by_hand = [picture for n in range(3) for picture in run.pixels(f"images{n}")]
     assert len(loop) == drafts + 4
@@ -34,8 +43,7 @@ def test_the_five_verbs_wired_by_hand_paint_the_very_pictures_of_the_loop(
 
 
 def test_by_hand_and_loop_agree_in_batches_too(comfy: ComfyServer) -> None:
-    graph = loop_graph(depth=1, drafts=2, options=link("options"))
-    loop = comfy.succeed({**graph, "options": search_options(batch_size=2)})
+    loop = comfy.succeed(whole(depth=1, drafts=2, batch_size=2))
     by_hand = verbs_graph(drafts=2, rounds=1, batch_size=2)
     by_hand["painted0"]["inputs"]["batch_size"] = 2
     run = comfy.succeed(by_hand)
@@ -128,3 +136,21 @@ def test_words_of_ones_own_and_a_picture_of_ones_own_go_to_the_corrector(
         outcomes.append(comfy.succeed(graph).pixels("images1"))
     assert len(outcomes[0]) == len(outcomes[1]) == 2
     assert outcomes[0] != outcomes[1]
+
+
+def test_with_verdicts_the_rest_of_a_picture_stays_as_it_is(comfy: ComfyServer) -> None:
+    graph = verbs_graph(width=2, drafts=3, rounds=1)
+    graph["before"] = shown(link("scored0"))
+    plain = comfy.succeed(graph)
+    graph["painted1"]["inputs"]["verdicts"] = link("scored0", 2)
+    placed = comfy.succeed(graph)
+    for index in range(2):
+        parent = np.asarray(placed.images("before")[index])
+        whole, limited = (
+            (np.asarray(run.images("images1")[index]) == parent).all(axis=-1).mean()
+            for run in (plain, placed)
+        )
+        assert whole < limited - 0.2 and limited < 1  # backgrounds may be alike
+    graph["painted1"]["inputs"]["verdicts"] = link("scored1", 2)
+    graph["scored1"] = scored("painted0", order="as given")
+    assert "verdicts are about other pictures" in comfy.run(graph).error

@@ -148,7 +148,8 @@ def test_it_is_freed_with_comfyuis_own_button_and_by_request(uncached: ComfyServ
     assert steps_of(uncached, graph)[1] == DRAFTS * STEPS
     kept = uncached.get("/reflectionflow/kept")["searches"][-1]
     assert kept["pictures"] == DRAFTS
-    assert kept["bytes"] == DRAFTS * 64 * 64 * 3
+    latents = 16 * 8 * 8 * 4  # of a picture, in which it is corrected in places
+    assert 0 <= kept["bytes"] - DRAFTS * (64 * 64 * 3 + latents) < DRAFTS * 200
     uncached.forget()
     assert uncached.get("/reflectionflow/kept")["searches"] == []
     assert steps_of(uncached, graph)[1] == DRAFTS * STEPS

@@ -257,7 +257,9 @@ def test_an_axis_that_is_switched_off_stays_as_it_was(comfy: ComfyServer) -> Non
 def test_parents_best_goes_on_from_the_best_of_a_chain_and_not_from_its_latest(
     comfy: ComfyServer,
 ) -> None:
-    latest, best = (comfy.succeed(with_options(parents=p)) for p in ("latest", "best"))
+    latest, best = (
+        comfy.succeed(with_options(parents=p, correct="whole")) for p in ("latest", "best")
+    )
     # After 3 drafts, round 1 has index 3 right, and round 2 spoils it in index 5. The other chain
     # gets no better than its draft, index 0.
     assert scores(latest)[3:7] == scores(best)[3:7] == [1.0, 0.0, 0.5, 0.0]

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfy_graphs import DRAFTS, Graph, link, loop_graph, node, ours, shown
+from comfy_graphs import (
+    DRAFTS,
+    Graph,
+    link,
+    loop_graph,
+    node,
+    ours,
+    search_options,
+    shown,
+)
 from comfy_server import ComfyServer, Run
 
 SAMPLER = {"sampler": "euler", "scheduler": "simple"}
@@ -63,7 +72,12 @@ def farthest(one: Run, two: Run) -> int:
 
 
 def test_it_searches_and_paints_as_the_flux_loader_does(comfy: ComfyServer) -> None:
-    run, loader = comfy.succeed(native(depth=2)), comfy.succeed(loop_graph(depth=2))
+    # Boxes around things differ by a pixel where colours differ by 2 of 255.
+    whole = {"options": search_options(correct="whole")}
+    run, loader = (
+        comfy.succeed(graph(depth=2, options=link("options")) | whole)
+        for graph in (native, loop_graph)
+    )
     assert candidates(run) == candidates(loader)
     assert farthest(run, loader) <= 2
 

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+from comfy_graphs import search_options
 from comfy_server import ROOT, ComfyServer, Rejected, Run, do_without, find_comfyui
 from core.tiny_judges import save_clip, save_reward
 from core.tiny_vlm import save_vlm
@@ -45,11 +46,11 @@ TRIED_IN_TESTS = ("JudgeError", "ReflectionPause")  # in files of their own
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
 SEARCHES = {  # how many pictures each paints
-    "first_look": 4,
+    "first_look": 3,
     "full_search_miniature": 13,
     "rounds_by_hand_miniature": 6,
     "noise_only_miniature": 8,
-    "adaptive_miniature": 5,
+    "adaptive_miniature": 2,
     "native_search_miniature": 8,
     "image_to_image_search_miniature": 8,
     "staged_search_miniature": 6,
@@ -379,6 +380,9 @@ def to_the_end(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["by_hand_miniature", "by_hand"])
 def test_the_search_by_hand_paints_what_the_loop_paints(name: str, server: ComfyServer) -> None:
     by_hand, first_look = api(name), to_the_end("first_look")
+    first_look["whole"] = search_options(correct="whole")
+    for node in of_kind("first_look", "ReflectionFlow_ReflectionLoop"):
+        first_look[node]["inputs"]["options"] = ["whole", 0]
     scores = of_kind(name, "ReflectionFlow_VerifierScore")
     (trail,) = of_kind("first_look", "ReflectionFlow_ReflectionTrail")
     judged = server.succeed(by_hand | {f"seen{i}": look(node) for i, node in enumerate(scores)})

@@ -42,7 +42,9 @@ class Strategy:
 
     `needs` are the axes that it requires. With `in_stages` it requires a plan and an inspector.
     `depth` is its default number of rounds after the first. If it is `chained`, each chain begins
-    with its own draft. If it `ends`, a picture that passes ends it, whatever the stop rule.
+    with its own draft; with `one_draft` the search has a single one by default. If it `continues`,
+    the setting `parents` says what each chain corrects next. If it `ends`, a picture that passes
+    ends it, whatever the stop rule.
     """
 
     rounds: Callable[[SearchSettings], Rounds]
@@ -52,22 +54,30 @@ class Strategy:
     depth: int = 3
     ability: Ability | None = None
     chained: bool = False
+    one_draft: bool = False
+    continues: bool = False
     ends: bool = False
 
 
 STRATEGIES: dict[str, Strategy] = {
     "noise": Strategy(noise, axes=("noise",)),
-    "noise+prompt": Strategy(reflection, axes=("noise", "prompt"), chained=True),
-    "reflection": Strategy(reflection, axes=AXES, chained=True),
-    "adaptive": Strategy(adaptive, axes=AXES, ends=True),
+    "noise+prompt": Strategy(reflection, axes=("noise", "prompt"), chained=True, continues=True),
+    "reflection": Strategy(reflection, axes=AXES, chained=True, continues=True),
+    "adaptive": Strategy(adaptive, axes=AXES, one_draft=True, ends=True),
     "potential": Strategy(potential, axes=AXES, ability=PREVIEWS, chained=True),
-    "scouts": Strategy(scouts, axes=AXES, needs=("noise",), depth=16, ability=SCOUTS),
+    "scouts": Strategy(
+        scouts, axes=AXES, needs=("noise",), depth=16, ability=SCOUTS, one_draft=True
+    ),
     "paths": Strategy(paths, axes=("noise",), ability=RESTARTS, chained=True),
-    "staged": Strategy(staged, axes=AXES, needs=("reflection",), in_stages=True, chained=True),
+    "staged": Strategy(
+        staged, axes=AXES, needs=("reflection",), in_stages=True, chained=True, continues=True
+    ),
     "interleaved": Strategy(
         interleaved, axes=("noise", "reflection"), needs=("reflection",), depth=1, chained=True
     ),
-    "in-context": Strategy(in_context, axes=AXES, needs=("reflection",), chained=True),
+    "in-context": Strategy(
+        in_context, axes=AXES, needs=("reflection",), chained=True, continues=True
+    ),
 }
 
 
@@ -96,6 +106,17 @@ def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
             "Add it to the axes, or choose another strategy."
         )
     return axes
+
+
+def draws_noise(settings: SearchSettings) -> bool:
+    """Whether rounds after the first draw new noise, so that it matters how they search for it."""
+    return "noise" in axes_in_force(settings) and settings.strategy != "paths"
+
+
+def starts_from_parents(settings: SearchSettings) -> bool:
+    """Whether the setting `parents` has an effect: rounds start from pictures of their chains."""
+    only_noise = axes_in_force(settings) == ("noise",) and settings.noise_search == "random"
+    return strategy_named(settings.strategy).continues and not only_noise
 
 
 def rounds_of(settings: SearchSettings) -> Rounds:
