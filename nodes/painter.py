@@ -63,7 +63,7 @@ class PainterFromModel(io.ComfyNode):
                     "corrections",
                     {AS_IT_CAN: [], EDIT: [], PAINT_OVER: [denoise_input()]},
                     "How the same model corrects. As it can: an editing model edits, any other "
-                    "repaints three quarters of a picture. Edit: for an editing model whose file "
+                    "repaints a picture with denoise 0.75. Edit: for an editing model whose file "
                     "is named otherwise. Image to image: repaints as much as you say.",
                 ),
             ],

@@ -159,7 +159,7 @@ class ReflectionRound(io.ComfyNode):
         return schema(
             "ReflectionRound",
             display_name="Reflection Round",
-            description="One round of a search: the drafts, or one correction of every chain. A "
+            description="One round of a search: the drafts, or the next round of its strategy. A "
             "finished search passes through.",
             search_aliases=["reflectionflow", "iterate"],
             inputs=[

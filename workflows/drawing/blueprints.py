@@ -49,7 +49,8 @@ def search_until_right() -> Blueprint:
     a, b, c, d = columns(300, 300, 420, 400)
     sees = replace(vision_of_comfyui(), inputs=seeing())
     jury = stack(b, 0, 300, sees, seeing_judge(), critic())
-    asked = request("two red cups to the left of a white plate", 11, stop="when passed")
+    ways = {"strategy": "adaptive", "stop": "when passed"}
+    asked = request("two red cups to the left of a white plate", 11, **ways)
     loop = node("loop", "ReflectionLoop", **asked, depth=3, **critics_wires("flux"))
     trail = node("trail", "ReflectionTrail", history=Wire("loop", "history"), save_run=False)
     nodes = [*painters(a, 300), *jury, *stack(c, 0, 420, loop), *stack(d, 0, 400, trail)]

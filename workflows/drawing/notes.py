@@ -57,7 +57,7 @@ squares, triangles and crosses in red, green, blue, yellow, purple, pink and bla
 FIX_MINIATURE = Notes(
     """
 A picture, what it is to show, and what to change in your own words. The corrector repaints it as
-you say and leaves the rest where it was.
+you say. Without a mask the rest may change a little, too.
 
 A red circle is painted here, so that it runs at once. Put **Load Image** in place of the Draft
 Sampler for a picture of your own: flat shapes, since this is the miniature.
@@ -73,8 +73,9 @@ triangle*; *add a blue square* and *a photo of a red circle and a blue square*
 BY_HAND = Notes(
     """
 What Reflection Loop does, as five nodes: **paint** drafts, **judge** them, say **what to change**,
-sharpen the **prompt**, **correct**, and judge again. It paints what the first look paints in its
-first round.
+sharpen the **prompt**, **correct**, and judge again. It begins with the drafts of the first look.
+There a correction changes only the place of a fault; here it repaints the whole picture. Wire
+*verdicts* of Verifier Score to Corrector Sampler, and it is as there.
 
 Take it apart where you like: your own picture in place of the drafts, words of your own, another
 judge.
@@ -92,9 +93,10 @@ Verifier Score, and set *round* to 2
 
 SEARCH = Notes(
     """
-FLUX paints two drafts of any prompt. A vision model looks at each, asks about every part of your
-prompt, and says what is wrong; the corrector repaints the picture. It goes on until a
-picture shows all that you asked for.
+FLUX paints a draft of any prompt. A vision model looks at it, asks about every part of your prompt,
+and says what is wrong; the corrector repaints it, or FLUX starts again where that did not help. The
+search ends when a picture shows all that you asked for, or after the last round; then you get the
+best so far.
 
 **Cancel** keeps every finished round. On the contact sheet a row is a draft and its corrections,
 and the golden frame is the best of all.
@@ -122,7 +124,7 @@ anything is painted.
 - the **prompt** and the **seed**
 - *profile* in **Vision model**: the server. Any OpenAI-compatible one with a model that sees will
 do; `http://localhost:11434/v1` (Ollama) needs no key
-- *send_pictures*: must be on for a server that is not this machine
+- *send_pictures*: must be on for a server outside your own network
 """,
     PROFILE,
     330,
@@ -131,7 +133,7 @@ do; `http://localhost:11434/v1` (Ollama) needs no key
 FIX_BY_WORDS = Notes(
     """
 Your picture, what it is to show, and what to change in your own words. The corrector repaints it
-as you say and leaves the rest alone. No judge, no search.
+as you say. No judge, no search.
 
 To change one place only, right-click the picture, *Open in MaskEditor*, and paint over it: nothing
 outside of that changes, bit for bit. Paint nothing, and the whole picture may change.
@@ -148,7 +150,8 @@ outside of that changes, bit for bit. Paint nothing, and the whole picture may c
 FIX_CRITIC = Notes(
     """
 Your picture, and what it is to show. A vision model finds what is wrong with it, and the corrector
-fixes that. Where nothing is wrong, nothing changes.
+fixes that. If nothing is wrong, the picture comes out unchanged; otherwise all of it is repainted,
+and a mask protects the rest.
 
 **Fix Picture** shows what was asked for. If you type *words* of your own, they are used instead,
 and no vision model is asked.
@@ -303,11 +306,11 @@ SINCE = "Needs a ComfyUI that has these nodes and encoders (0.33 is tested); 0.8
 
 KREA2 = Notes(
     """
-**Krea 2** paints two drafts in eight steps. Its own text encoder, Qwen3-VL, is a vision model: the
-same one in memory looks at each picture, asks about every part of your prompt, and says what is
+**Krea 2** paints a draft in eight steps. Its own text encoder, Qwen3-VL, is a vision model: the
+same one in memory looks at every picture, asks about every part of your prompt, and says what is
 wrong. Nothing beyond the files of Krea 2's own template is loaded.
 
-Krea 2 cannot edit, so a correction repaints three quarters of the picture by a sharper prompt.
+Krea 2 cannot edit, so a correction repaints the picture with denoise 0.75 by a sharper prompt.
 """,
     ONE_MODEL.rstrip()
     + """
@@ -354,8 +357,8 @@ judges as well (1.1 GB more, for its output layer): no file beyond those of thei
 
 Z_IMAGE = Notes(
     """
-**Z-Image-Turbo** paints two drafts in eight steps, a vision model says what is wrong with each, and
-Z-Image repaints three quarters of a picture by a sharper prompt, since it cannot edit.
+**Z-Image-Turbo** paints a draft in eight steps, a vision model says what is wrong with it, and
+Z-Image-Turbo repaints it with denoise 0.75 by a sharper prompt, since it cannot edit.
 
 Its own text encoder cannot see pictures, so the judge is one more file.
 """,

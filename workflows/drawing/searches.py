@@ -151,7 +151,7 @@ def painted(
 
 def asked_of(prompt: Any, seed: int = 11, depth: int = 3, **changes: Any) -> dict[str, Any]:
     """The inputs of a search by all actors, which ends when a picture has passed."""
-    given = request(prompt, seed, stop="when passed", **changes)
+    given = request(prompt, seed, **{"strategy": "adaptive", "stop": "when passed"} | changes)
     return given | {"depth": depth} | critics_wires("flux")
 
 
@@ -244,7 +244,7 @@ def many_prompts() -> Graph:
     loaded, painting, judging = who_searches(jury, [vision_of_comfyui()], [qwen()])
     wires = critics_wires("flux")
     sizes = {"budget": 16, "width": 1, "depth": 5, "drafts": 2, "seed": 11}
-    ways = {"strategy": "reflection", "stop": "when passed"}
+    ways = {"strategy": "adaptive", "stop": "when passed"}
     asked = {"prompts": "\n".join(MANY), **wires, **sizes, **ways}
     given = bus(asked, [*painting, *judging], "PromptBatch", c + WIDTHS[2] + 15)
     searched = stack(d, 0, WIDTHS[3], node("batch", "PromptBatch", TALL, **given))
