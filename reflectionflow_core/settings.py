@@ -121,7 +121,11 @@ class SearchSettings:
         choices=PARENTS,
         label="choice of parents",
     )
-    stop: str | float = setting("never", "never, passed, or a score", metavar="RULE")
+    stop: str | float = setting(
+        "never",
+        "never, passed, or a score; strategies adaptive and scouts end at a pass in any case",
+        metavar="RULE",
+    )
     noise_search: str = setting(
         "random",
         "random draws new noise; zero_order searches near the noise of the picture to improve",

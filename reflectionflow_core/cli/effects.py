@@ -26,6 +26,7 @@ from ..verifiers.spec import VerifierSpec, parse_verifiers
 from ..vlm.named import ENDPOINT
 from .me import ME
 from .naming import flag_of, in_words
+from .passing import only_ranking
 
 BUILT_IN = frozenset(
     {*VERIFIERS, ME}
@@ -170,10 +171,10 @@ EFFECTS: dict[str, OptionNeeds] = {
     "policy": strategies("adaptive"),
     "context": strategies("in-context"),
     "parents": OptionNeeds(
-        f"--strategy {in_words(CONTINUING)} whose rounds start from a picture",
+        "rounds that start from a picture of their chain",
         lambda now: starts_from_parents(now.settings),
-        f"Give --strategy {in_words(CONTINUING)}, and prompt or reflection among the --axes or "
-        "--noise-search zero_order",
+        f"Give --strategy {in_words(CONTINUING)}; with noise as the only one of the --axes it also "
+        "takes --noise-search zero_order",
         rounds=True,
     ),
     "axes": ROUNDS,
@@ -353,8 +354,7 @@ def _check_stop(now: Situation) -> None:
     if "stop" not in now.given or not now.paints:
         return
     stop, parts = now.settings.stop, parse_verifiers(now.choice.verifier, VERIFIERS)
-    deciding = parse_verifiers(now.choice.gate, VERIFIERS) if now.choice.gate else parts
-    silent = [part.name for part in deciding if not VERIFIERS[part.name].tells_passed]
+    silent = only_ranking(now.choice)
     if stop == "passed" and silent:
         raise InputError(
             f"The verifier {silent[0]} does not decide what passes, so --stop passed never stops. "

@@ -32,7 +32,7 @@ from .effects import Situation, check_effects
 from .judging import errors_of_verifier, judge_of, looks
 from .me import check_nobody_is_asked
 from .naming import flag_of, name_of
-from .options import make_record, make_settings, with_drawn_seed
+from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
 from .screen import quieten_libraries
@@ -53,7 +53,7 @@ def paint_pictures(
             )
     given = with_drawn_seed(given, recorded_seed(Path(given["images"]) / RECORD))
     load_plugins(given.get("plugins", ()))
-    actors, settings = make_record(given), make_settings(given)
+    actors, settings = make_record(given), make_settings(given, settings_of(given))
     choice = choice_of(actors)
     check_nobody_is_asked(choice)
     axes_in_force(settings)  # raises for a strategy that does not exist

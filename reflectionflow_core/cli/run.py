@@ -17,8 +17,9 @@ from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import Cost, History, InputError
 from ..registry import choice_of
-from ..report.words import counted, forecast_text
+from ..report.words import counted, ended_text, forecast_text
 from ..search import (
+    Forecast,
     UnjudgedError,
     count_to_judge_again,
     forecast,
@@ -42,6 +43,7 @@ from .me import check_heard
 from .naming import command_text, flag_of, name_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .outcome import CommandOutcome, open_address
+from .passing import ranking_notice
 from .preparing import prepared
 from .reporting import found, write_reports
 from .review import ReviewPage
@@ -75,8 +77,8 @@ def run(
         with limit_calls(asked.settings.budget, asked.calls):
             check_understood(asked.prompt, asked.settings, actors)
         asked, spent, words = prepared(asked, choice, archive, actors)
-        if words:
-            say(words)
+        for text in filter(None, (words, ranking_notice(choice, asked.settings))):
+            say(text)
         archive.begin(asked)
         return _search(archive, asked, actors, spent, page)
 
@@ -137,12 +139,10 @@ def _search(
     ahead = forecast(asked.settings, actors, past, known.pass_rate)
     if ahead is None or ahead.most.steps:
         say(forecast_text(ahead, known.seconds_each, price_of(asked)))
-    planned = asked.settings.scheduled_pictures
-    if ahead is not None and ahead.sure:
-        planned = len(past) + ahead.most.images
-    most = min(planned, asked.settings.budget.images or planned)
     try:
-        with Screen(most, archive.history, asked.settings.budget) as screen:
+        with Screen(
+            _most_pictures(asked, past, ahead), archive.history, asked.settings.budget
+        ) as screen:
             if page:
                 page.state = screen.state
             history = past
@@ -154,6 +154,8 @@ def _search(
         if len(history):
             ended = limit_reached(history, asked.settings, actors)
             archive.append(replace(history, ended=ended))
+            if history is past:
+                say(f"Nothing is left to paint. {ended_text(history, asked.settings)}")
     except StoppedByPersonError:
         _say_how_to_resume(archive)
     except KeyboardInterrupt:
@@ -172,6 +174,14 @@ def _search(
     write_reports(archive.folder, asked, archive.history)
     status = 0 if archive.history.best.verdict.judged else UNJUDGED
     return found(archive.folder, asked, archive.history, status)
+
+
+def _most_pictures(asked: Run, past: History, ahead: Forecast | None) -> int:
+    """The most pictures that the search will have, for its progress."""
+    planned = asked.settings.scheduled_pictures
+    if ahead is not None and ahead.sure:
+        planned = len(past) + ahead.most.images
+    return min(planned, asked.settings.budget.images or planned)
 
 
 def _steps(

@@ -267,9 +267,21 @@ def judged_by(arms: Sequence[Arm], judge: str, known: bool) -> list[Arm]:
 
 def study_question(study: str) -> str:
     """What a study measures, as a sentence."""
+    if study == ALL:
+        return "All studies; a search that several of them need runs once."
     return (STUDIES[study].__doc__ or "").partition("\n")[0]
 
 
 def pictures_of(arms: Sequence[Arm]) -> int:
     """The largest number of pictures that these arms paint for one prompt."""
-    return sum(arm.settings.scheduled_pictures for arm in arms)
+    return sum(map(_most_pictures, arms))
+
+
+def _most_pictures(arm: Arm) -> int:
+    planned, budget = arm.settings.scheduled_pictures, arm.settings.budget
+    if budget.images is not None:
+        planned = min(planned, budget.images)
+    if budget.steps is not None and arm.steps is not None:
+        cheapest = arm.steps // 2 if arm.settings.strategy == "scouts" else arm.steps
+        planned = min(planned, budget.steps // cheapest)
+    return planned

@@ -64,8 +64,8 @@ class Outcome:
     def success(self, budget: float, unit: str = "images") -> bool:
         """Whether the best-scored picture within `budget` is correct; False if none was judged.
 
-        `unit` is a field of Spent. Of equal scores the earliest counts. If a search stopped early,
-        no later picture could have ranked higher.
+        `unit` is a field of Spent. Of equal scores the earliest counts, as in the search itself
+        where judges err. If a search stopped early, no later picture could have ranked higher.
         """
         chosen = self._chosen(budget, unit)
         return chosen is not None and self.right[chosen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 
 from ..evidence import place_in_words
@@ -120,7 +120,9 @@ def ended_text(history: History, settings: SearchSettings | None) -> str:
         why = f"the score {settings.stop} was reached" if score else "a picture passed"
         return f"Ended {reached}: {why}."
     if not left:
-        return f"Complete, {reached}."
+        known = STRATEGIES[settings.strategy]  # since it could be replayed
+        passed = known.ends and any(c.finished and c.verdict.passed for c in history.eligible)
+        return f"Ended {reached}: a picture passed." if passed else f"Complete, {reached}."
     if spent := history.ended or _spent(history, settings):
         return f"Ended {reached}: the budget of {LIMITS.get(spent, spent)} is used up."
     painted = len(history.rounds[index]) if index < len(history.rounds) else 0
@@ -207,12 +209,16 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
         yield "recheck"
     if settings.mask is not None:
         yield "corrects inside a mask"
-    elif settings.correct != DEFAULTS.correct and "reflection" in usable:
+    elif settings.correct != DEFAULTS.correct and _corrects(settings, usable):
         yield "corrects in regions" + (" where it can" if settings.correct == "auto" else "")
     if settings.accept != DEFAULTS.accept:
         yield f"accepts {settings.accept}"
     if settings.draft_prompt and settings.strategy != "interleaved":
         yield "with a draft prompt"  # thought out, or given by hand
+
+
+def _corrects(settings: SearchSettings, usable: Collection[str]) -> bool:
+    return settings.depth > 0 and "reflection" in usable and "reflection" in settings.axes
 
 
 def _limits(budget: Budget) -> Iterator[str]:

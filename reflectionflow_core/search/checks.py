@@ -158,10 +158,14 @@ def check_trust(
 
 def check_shortlist(settings: SearchSettings, shortlist: int) -> None:
     """Raises InputError for a shortlist that excludes no picture, or pictures to correct next."""
-    if settings.batch_size <= shortlist:
+    one_draft = settings.drafts is None and strategy_named(settings.strategy).one_draft
+    rounds = settings.width if settings.depth else 0
+    largest = min(settings.batch_size, max(1 if one_draft else settings.draft_count, rounds))
+    if largest <= shortlist:
         raise InputError(
-            f"A shortlist of {shortlist} excludes nothing from batches of {settings.batch_size}. "
-            "Choose larger batches, a shorter list, or no screen."
+            f"A shortlist of {shortlist} excludes nothing, since at most {largest} of this "
+            "search's pictures are judged together. Choose more drafts and a larger batch size, a "
+            "shorter list, or no screen."
         )
     axes = axes_in_force(settings) if settings.depth else ()
     if shortlist < settings.width and {"reflection", "prompt"} & {*axes}:

@@ -55,11 +55,17 @@ class NoisyVerifier(NoisyJudge[Verifier]):
             return verdict
         rng = rng_for(f"{self.seed} {prompt}", image)
         if rng.random() >= self.error_rate:
-            return verdict
+            return _as_sure_as_others(verdict) if verdict.passed else verdict
         if verdict.passed:
             wrong = float(rng.random() * verdict.score)
             return replace(verdict, score=wrong, passed=False, unmet=(FALSE_ALARM,), evidence=())
         return replace(verdict, score=1.0, passed=True, unmet=(), evidence=())
+
+
+def _as_sure_as_others(verdict: Verdict) -> Verdict:
+    """The verdict without its sureness, which would tell true passes from false ones."""
+    evidence = tuple(replace(each, sureness=None) for each in verdict.evidence)
+    return replace(verdict, evidence=evidence)
 
 
 def rng_for(key: str, image: Image) -> np.random.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from reflectionflow_core.cli.parser import SHELLS, make_parser
 from reflectionflow_core.cli.run import UNJUDGED
 from reflectionflow_core.cli.screen import Screen, spent_text
 from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
-from reflectionflow_core.protocols import SILENT
+from reflectionflow_core.protocols import SILENT, Actors
 from reflectionflow_core.record import Cost, History, Verdict
 from reflectionflow_core.settings import Budget
 
@@ -144,7 +145,33 @@ def test_a_dry_run_of_an_evaluation_searches_nothing(tmp_path, capsys):
     asked = ["evaluate", "shapes", "--quick", "--out", str(file), "--dry-run"]
     assert main(asked) == 0
     assert "searches on 20 prompts" in capsys.readouterr().out
+    assert main([*asked, "--study", "all"]) == 0
+    assert "All studies" in capsys.readouterr().out
+    assert main([*asked, "--study", "scouts", "--prompts", "20"]) == 0
+    pictures = re.search(r"at most (\d+) pictures", capsys.readouterr().out)
+    assert pictures and int(pictures[1]) < 1000  # the budget of steps counts
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_search_that_ended_at_a_pass_says_why_more_rounds_paint_nothing(tmp_path, capsys):
+    def passing(*_: object) -> Actors:
+        return Toys(verifier=ToyVerifier(pass_at=0.0)).actors()
+
+    out = str(tmp_path / "out")
+    assert main(["run", "a red cup", "--out", out, "--quiet"], build_actors=passing) == 0
+    capsys.readouterr()
+    assert main(["run", "--out", out, "--resume", "--depth", "9"], build_actors=passing) == 0
+    said = capsys.readouterr().err
+    assert "Nothing is left to paint. Ended after the drafts, before 9 rounds: a picture" in said
+
+
+def test_a_verifier_that_only_ranks_is_said_to_end_no_search(tmp_path, capsys):
+    asked = ["run", "a red cup", "--out", str(tmp_path / "out"), "--verifier", "reward:x"]
+    assert main(asked, build_actors=toys) == 0
+    assert "reward only ranks, so that all rounds are painted." in capsys.readouterr().err
+    asked[3] = str(tmp_path / "other")
+    assert main([*asked, "--strategy", "noise"], build_actors=toys) == 0
+    assert "only ranks" not in capsys.readouterr().err
 
 
 DRY = {

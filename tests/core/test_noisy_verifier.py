@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
+from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.protocols import SILENT
 from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.verifiers.noisy import NoisyVerifier
@@ -36,6 +39,17 @@ def test_it_errs_as_often_as_it_was_told() -> None:
 def test_a_wrong_verdict_is_wrong_in_all_its_parts() -> None:
     for verdict in NoisyVerifier(Passes(), 1.0).verify("a", PICTURES):
         assert bool(verdict.unmet) != verdict.passed
+
+
+def test_sureness_does_not_tell_false_passes_from_true_ones() -> None:
+    class Sure(Passes):
+        def verify(self, prompt, images, progress=SILENT):
+            seen = (Evidence("a cup", (0.0, 0.0, 1.0, 1.0), 0.9),)
+            return [replace(v, evidence=seen) for v in super().verify(prompt, images)]
+
+    told = NoisyVerifier(Sure(), 0.2).verify("a", PICTURES)
+    assert {verdict.sureness for verdict in told if verdict.passed} == {0.0}
+    assert any(verdict.evidence for verdict in told if verdict.passed)
 
 
 def test_its_errors_do_not_depend_on_the_order_or_the_batch() -> None:

@@ -398,13 +398,14 @@ def test_of_equal_pictures_the_one_that_its_judge_is_surer_of_is_the_best():
         ({"ended": SHARED, "stop": "passed"}, 2, "Ended after round 1 of 3: a picture passed."),
         ({}, 1, "Not complete: after the drafts, before 3 rounds."),
         ({"depth": 0}, 1, "Complete, after the drafts."),
+        ({"strategy": "adaptive", "drafts": 2}, 2, "Ended after round 1 of 3: a picture passed."),
         ({"width": 5}, 2, ""),
     ],
 )
 def test_a_sheet_says_how_far_the_search_came_and_why_it_ended(settings, rounds, text):
     settings = {**settings}
     history = replace(made(width=2, depth=rounds - 1), ended=settings.pop("ended", ""))
-    if "stop" in settings:
+    if {"stop", "strategy"} & {*settings}:
         last = replace(history.rounds[-1][0], verdict=Verdict(1.0, True))
         history = replace(history, rounds=(*history.rounds[:-1], (last, history.rounds[-1][1])))
     assert ended_text(history, SearchSettings(**settings)).startswith(text)

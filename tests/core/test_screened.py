@@ -189,7 +189,9 @@ def test_a_search_behind_a_screen_ends_at_a_picture_that_was_looked_at() -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (SearchSettings(), "shortlist of 2 excludes nothing from batches of 1. Choose larger"),
+        (SearchSettings(), "at most 1 of this search's pictures are judged together"),
+        (SearchSettings(batch_size=8), "at most 2 of this .* Choose more drafts"),
+        (SearchSettings(batch_size=8, strategy="adaptive", depth=0), "at most 1 of this"),
         (
             SearchSettings(batch_size=8, width=4),
             "4 chains continue .* shortlist of 2 .* at least 4, or fewer chains",

@@ -66,7 +66,13 @@ STRATEGIES: dict[str, Strategy] = {
     "adaptive": Strategy(adaptive, axes=AXES, one_draft=True, ends=True),
     "potential": Strategy(potential, axes=AXES, ability=PREVIEWS, chained=True),
     "scouts": Strategy(
-        scouts, axes=AXES, needs=("noise",), depth=16, ability=SCOUTS, one_draft=True
+        scouts,
+        axes=AXES,
+        needs=("noise",),
+        depth=16,
+        ability=SCOUTS,
+        one_draft=True,
+        ends=True,
     ),
     "paths": Strategy(paths, axes=("noise",), ability=RESTARTS, chained=True),
     "staged": Strategy(

@@ -14,7 +14,7 @@ from ...record import Candidate, History, Region, Request, Restart
 from ...regions import joined
 from ...settings import SearchSettings
 from ..budget import FINISH_LEVEL
-from ..policies import EVOLVE, FRESH, LIKELY
+from ..policies import EVOLVE, FRESH, LIKELY, has_passed
 from ..seeds import fresh_seed
 from .reflection import Rounds, correction, drafts, new_noise
 
@@ -30,10 +30,13 @@ def scouts(settings: SearchSettings) -> Rounds:
 
     The best scout that passes is finished at once; if the picture does not pass, it is painted
     again from the scout's noise with all steps. If no scout passes, or the verifier cannot tell,
-    the best one is finished after PATIENCE scouts, if it ranks above the finished pictures.
+    the best one is finished after PATIENCE scouts, if it ranks above the finished pictures. A
+    finished picture that passes ends the search.
     """
     past = yield drafts(settings if settings.drafts else replace(settings, drafts=1))
     for _ in range(settings.depth):
+        if has_passed(past):
+            return
         if (scout := scout_to_finish(past)) is not None:
             past = yield [finish(settings, past, scout)]
         else:

@@ -1,0 +1,31 @@
+"""Who decides what passes."""
+
+from __future__ import annotations
+
+from ..choice import ActorChoice
+from ..registry import VERIFIERS
+from ..search.strategies import STRATEGIES
+from ..settings import SearchSettings
+from ..verifiers.spec import parse_verifiers
+
+
+def only_ranking(choice: ActorChoice) -> list[str]:
+    """The verifiers that would have to decide what passes, but only rank."""
+    deciding = parse_verifiers(choice.gate or choice.verifier, VERIFIERS)
+    return [part.name for part in deciding if not VERIFIERS[part.name].tells_passed]
+
+
+def ranking_notice(choice: ActorChoice, settings: SearchSettings) -> str:
+    """That a strategy which ends at a pass will not, since nobody decides what passes; else ""."""
+    known = STRATEGIES.get(settings.strategy)
+    if (
+        not settings.depth
+        or known is None
+        or not known.ends
+        or not (silent := only_ranking(choice))
+    ):
+        return ""
+    return (
+        f"The verifier {silent[0]} only ranks, so that all rounds are painted. A --gate decides "
+        "what passes."
+    )
