@@ -19,6 +19,7 @@ from ..record import InputError, Verdict
 from .detector import detect_boxes
 from .prompts import parse
 from .requirements import Demand, demands, unmet_demands
+from .verifier import ExactVerifier
 
 SHOWN = 1_000_000  # statements of each kind and truth
 
@@ -56,6 +57,8 @@ class ErringVerifier:
     the order of calls. Asked again in other words, crops or order (`look_again`), it repeats the
     first answer about a share of requirements, which is the correlation, and errs anew about the
     others. `aspects` has 1 or 0 for each requirement; the score is the share that it finds met.
+    `evidence` has a box for each true fault that it finds, and for things without one; a false
+    alarm has no place.
     """
 
     calls = 1
@@ -88,11 +91,14 @@ class ErringVerifier:
             if not met[d.statement]
             for fault in wrong.get(d.statement, [d.alarm])
         ]
+        (truth,) = ExactVerifier().verify(prompt, [image])
+        overlooked = {*truth.unmet} - {*unmet}
         return Verdict(
             score=sum(met.values()) / len(met),
             passed=all(met.values()),
             aspects=_as_numbers(met),
             unmet=tuple(dict.fromkeys(unmet)),
+            evidence=tuple(seen for seen in truth.evidence if seen.text not in overlooked),
         )
 
     def _errs(self, prompt: str, image: Image, demand: Demand, wrong: bool, look: int) -> bool:

@@ -4,10 +4,10 @@
         [--first K] [--rates 0.05,0.1,0.2,0.3] [--correlations 0,0.8,1] [--trust 0.95,0.9]
         [--looks 2] [--processes 2]
 
-The miniature's `adaptive` search of held-out prompts: with the exact judge, with one that errs in a
-share of its answers about single requirements, and with the same one where the search knows its
-rates and its correlation. An error belongs to a picture, a requirement and its kind
-(`miniature/erring.py`). Pictures that several searches paint alike are painted once. *Recovered* is
+The miniature's `adaptive` search of held-out prompts, corrections limited to regions: with the
+exact judge, with one that errs in a share of its answers about single requirements, and with the
+same one where the search knows its rates and its correlation. An error belongs to a picture, a
+requirement and its kind (`miniature/erring.py`). Pictures that several searches paint alike are painted once. *Recovered* is
 the share of the gap between exact and erring judge that knowing closes. Intervals are 95 %:
 Wilson's of shares, a bootstrap over prompts of the rest. FILE.part keeps finished prompts; the same
 command goes on, and with a larger --first it goes further.
@@ -57,7 +57,8 @@ class Remembered:
 
     def _one(self, request: Request, progress: Progress) -> Image:
         parent = request.parent.image.tobytes() if request.corrects and request.parent else b""
-        key = (repr(request.seed), request.prompt, parent, request.reflection, request.phase)
+        more = repr(request.region), request.phase
+        key = (repr(request.seed), request.prompt, parent, request.reflection, *more)
         if key not in self.known:
             (self.known[key],) = self.painter.paint([request], progress)
         return self.known[key]
@@ -94,6 +95,7 @@ def searched(arm: KnownArm, prompt: str, index: int, actors: Actors, given: Any)
         depth=MOST,
         strategy="adaptive",
         stop="passed",
+        correct="auto",
         seed=shuffled(index, given.seed),
         budget=Budget(images=MOST),
     )

@@ -112,6 +112,20 @@ def test_without_errors_it_passes_what_the_exact_verifier_passes() -> None:
             assert {*ours.unmet} == {*theirs.unmet}
 
 
+def test_faults_that_it_finds_have_places_and_those_that_it_overlooks_have_none() -> None:
+    picture, prompt = (
+        drawn(("circle", "red"), ("square", "blue")),
+        "a red circle and a green square",
+    )
+    (truth,) = ExactVerifier().verify(prompt, [picture])
+    (fault,) = truth.unmet
+    (blind,) = ErringVerifier(ErrorRates(1.0, 0.0)).verify(prompt, [picture])
+    assert blind.passed and [seen.text for seen in blind.evidence] == ["red circle"]
+    (alarmed,) = ErringVerifier(ErrorRates(0.0, 1.0)).verify(prompt, [picture])
+    assert fault in alarmed.unmet and len(alarmed.unmet) > 1
+    assert alarmed.evidence == truth.evidence
+
+
 def pictures(count: int) -> list[Image.Image]:
     """The same right scene with other pixels: whom an error belongs to."""
     image = drawn(("circle", "red"))
