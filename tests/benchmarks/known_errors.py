@@ -7,10 +7,10 @@
 The miniature's `adaptive` search of held-out prompts, corrections limited to regions: with the
 exact judge, with one that errs in a share of its answers about single requirements, and with the
 same one where the search knows its rates and its correlation. An error belongs to a picture, a
-requirement and its kind (`miniature/erring.py`). Pictures that several searches paint alike are painted once. *Recovered* is
-the share of the gap between exact and erring judge that knowing closes. Intervals are 95 %:
-Wilson's of shares, a bootstrap over prompts of the rest. FILE.part keeps finished prompts; the same
-command goes on, and with a larger --first it goes further.
+requirement and its kind (`miniature/erring.py`). Pictures that several searches paint alike are
+painted once. *Recovered* is the share of the gap between exact and erring judge that knowing
+closes. Intervals are 95 %: Wilson's of shares, a bootstrap over prompts of the rest. FILE.part
+keeps finished prompts; the same command goes on, and with a larger --first it goes further.
 """
 
 from __future__ import annotations
