@@ -33,7 +33,7 @@ def test_a_loop_behind_a_screen_is_refused_where_it_leaves_nothing_out(
     graph = loop_graph(depth=1, width=2, drafts=4) | LOADERS
     graph["verifier"] = ensemble(shortlist=2, **({"gate": link("exact")} if gate else {}))
     run = comfy.run(graph)
-    assert "A shortlist of 2 excludes nothing from batches of 1." in run.error
+    assert "A shortlist of 2 excludes nothing, since at most 1 of" in run.error
     graph["options"] = search_options(batch_size=4)
     graph["loop"]["inputs"]["options"] = link("options")
     assert comfy.succeed(graph).text("report")
