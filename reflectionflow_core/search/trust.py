@@ -41,8 +41,8 @@ class Change:
         return self.kept * met + self.gained * (1 - met)
 
 
-CORRECTED = Change(0.97, 0.65)  # assumed, too
-REPAINTED = Change(0.99, 0.3)  # with nothing to change
+CORRECTED = Change(0.95, 0.45)  # assumed, too
+REPAINTED = Change(0.95, 0.2)  # with nothing to change
 
 Look = Mapping[str, bool]  # whether each requirement is met, by its statement
 
