@@ -71,13 +71,19 @@ def forecast_text(
 ) -> str:
     """What a search will cost: "At most 8 pictures, 240 steps, 24 VLM calls, 4 min; ...".
 
+    What depends on previews is not sure: "About 204 steps, 1 picture or more painted to the end".
     `seconds_each` is the earlier time per picture, `price_each` the price of a call of the judge,
     in any currency; None is unknown. Retried calls are not included.
     """
     if found is None:
         return "This search is too large for a forecast of its cost."
     most = _price_text(found.most, seconds_each, price_each, " without repeats")
-    text = f"{'At most' if found.sure else 'About'} {most}"
+    text = f"At most {most}"
+    if not found.sure:
+        ended = f"{counted(found.most.images, 'picture')} or more painted to the end"
+        text = f"About {counted(found.most.steps, 'step')}, {ended}"
+        if found.most.vlm_calls:
+            text += f", {counted(found.most.vlm_calls, 'VLM call')}"
     if found.usual is not None and found.pass_rate is not None:
         usual = _price_text(found.usual, seconds_each, price_each)
         text += f"; on average {usual}, as {found.pass_rate:.0%} of such pictures passed so far"

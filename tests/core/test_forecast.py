@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -76,6 +77,10 @@ def test_the_average_follows_from_how_often_a_picture_passes():
     for each, price in ((0.1, "0.7 (0.1"), (300.0, "2,100 (300"), (1e-5, "0.00007 (0.00001")):
         assert f"a price of {price} a call)" in forecast_text(found, price_each=each)
     assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
+    scouts = forecast(replace(SETTINGS, strategy="scouts"), Toys().actors())
+    assert re.match(
+        r"About \d+ steps, 3 pictures or more painted to the end", forecast_text(scouts)
+    )
 
 
 def test_runs_with_a_mask_count_as_earlier_runs_too(tmp_path):
