@@ -17,13 +17,8 @@ def only_ranking(choice: ActorChoice) -> list[str]:
 
 def ranking_notice(choice: ActorChoice, settings: SearchSettings) -> str:
     """That a strategy which ends at a pass will not, since nobody decides what passes; else ""."""
-    known = STRATEGIES.get(settings.strategy)
-    if (
-        not settings.depth
-        or known is None
-        or not known.ends
-        or not (silent := only_ranking(choice))
-    ):
+    known, silent = STRATEGIES.get(settings.strategy), only_ranking(choice)
+    if not (silent and settings.depth and known and known.ends):
         return ""
     return (
         f"The verifier {silent[0]} only ranks, so that all rounds are painted. A --gate decides "

@@ -140,9 +140,8 @@ def _search(
     if ahead is None or ahead.most.steps:
         say(forecast_text(ahead, known.seconds_each, price_of(asked)))
     try:
-        with Screen(
-            _most_pictures(asked, past, ahead), archive.history, asked.settings.budget
-        ) as screen:
+        most = _most_pictures(asked, past, ahead)
+        with Screen(most, archive.history, asked.settings.budget) as screen:
             if page:
                 page.state = screen.state
             history = past
