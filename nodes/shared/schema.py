@@ -205,7 +205,8 @@ def pause_seconds_input(name: str = "seconds", optional: bool = False) -> io.Inp
         min=1,
         max=86_400,
         tooltip="Seconds to wait for your answer after a round; then the search continues as "
-        "planned. If no browser shows the question, it continues at once.",
+        "planned. If no browser is open, it continues at once; if none shows the question, after "
+        "30 seconds.",
         extra_dict={"advanced": True},
     )
 
