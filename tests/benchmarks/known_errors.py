@@ -110,6 +110,7 @@ def searched(arm: KnownArm, prompt: str, index: int, actors: Actors, given: Any)
     (truth,) = exact.verify(prompt, [history.best.image])
     return {
         "right": float(bool(truth.passed)),
+        "passed": float(bool(history.best.verdict.passed)),
         "pictures": float(history.cost.images),
         "calls": float(history.cost.vlm_calls),
     }
@@ -188,12 +189,13 @@ def _with_interval(value: float, drawn: np.ndarray) -> str:
 def table(rows: Sequence[dict[str, Numbers]], arms: Sequence[KnownArm]) -> str:
     lines = [
         "| errors | known, correlation | trust | right | recovered | pictures "
-        "| to those that know nothing | calls |",
-        "|---|---|---|---|---|---|---|---|",
+        "| to those that know nothing | calls | of the pictures that passed, right |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for arm in arms:
         right = column(rows, arm, "right")
         low, high = wilson(int(right.sum()), len(right))
+        passed = column(rows, arm, "passed") == 1
         compared = bootstrapped(rows, arm) if arm.correlation is not None else {}
         cells = (
             f"{arm.rate:.0%}",
@@ -204,6 +206,7 @@ def table(rows: Sequence[dict[str, Numbers]], arms: Sequence[KnownArm]) -> str:
             f"{column(rows, arm, 'pictures').mean():.2f}",
             compared.get("pictures, times", ""),
             f"{column(rows, arm, 'calls').mean():.2f}",
+            f"{int(right[passed].sum())} of {int(passed.sum())}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
