@@ -65,9 +65,10 @@ def named(name: str) -> str:
 def tell_yes_and_no(embeddings: torch.Tensor) -> None:
     table = Path(qwen3vl.__file__).parent / "qwen25_tokenizer" / "vocab.json"
     tokens = json.loads(table.read_text(encoding="utf-8"))
-    side = torch.randn(embeddings.shape[1]).sign() * 0.25
+    side = torch.randn(embeddings.shape[1]).sign() * 8  # far likelier than 150,000 random words
     for word, sign in {"Yes": 1, "yes": -1, "No": 1, "no": -1}.items():
-        row = sign * side + torch.randn(len(side)) * 0.02
+        row = sign * side
+        row[torch.randperm(len(row))[:8]] += 1  # a step of fp8 there: unequal, but not certain
         embeddings[tokens[word]] = row.to(embeddings.dtype)
 
 
