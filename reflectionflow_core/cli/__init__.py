@@ -164,7 +164,7 @@ def _search(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     if review and ("ask" in given or many):
         other = "--prompts" if many else "--ask"
         raise InputError(f"--review and {other} do not go together. Remove one of them.")
-    if given.pop("dry_run", False):
+    if given.get("dry_run"):
         return _dry_run(given)
     if review:
         return run_with_page(given, build_actors)

@@ -64,7 +64,9 @@ def with_drawn_seed(given: Mapping[str, Any], recorded: int | None) -> Mapping[s
     if given.get("seed") != RANDOM_SEED:
         return given
     seed = chosen_seed(RANDOM_SEED) if recorded is None else recorded
-    sys.stderr.write(f"The seed is {seed}, drawn at random.\n")
+    unkept = " A dry run keeps nothing, so the run itself draws another."
+    said = unkept if given.get("dry_run") and recorded is None else ""
+    sys.stderr.write(f"The seed is {seed}, drawn at random.{said}\n")
     return {**given, "seed": seed}
 
 

@@ -89,6 +89,25 @@ def test_the_command_line_takes_and_keeps_every_seed(tmp_path: Path, seed: int) 
     assert run("--out", tmp_path, "--resume", "--depth", 2) == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "a red circle", "--out", "new"),
+        ("evaluate", "shapes", "--prompts", "2", "--out", "new.json"),
+        ("judge", "--vlm", "mine", "--questions", "40"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_dry_run_says_that_its_random_seed_is_not_kept(
+    command: tuple[str, ...], tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REFLECTIONFLOW_MINE_API_KEY", "key")
+    monkeypatch.setenv("REFLECTIONFLOW_MINE_BASE_URL", "http://localhost:1/v1")
+    assert main([*command, "--seed", "-1", "--dry-run"]) == 0
+    assert "the run itself draws another" in capsys.readouterr().err
+
+
 def test_a_random_seed_of_a_run_is_recorded_and_replayed(tmp_path: Path, capsys) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
     assert run("a red cube", "--out", first, *SMALL, "--seed", -1) == 0
