@@ -168,7 +168,7 @@ def results_of(batch: PromptBatchSearch, ended: bool) -> io.NodeOutput:
     sheet = prompts_sheet(rows, histories, early)
     batch.progress.show_pictures([sheet])
     drawn = to_batch([sheet])
-    unused = unused_text(batch.searches[0].settings)
+    unused = unused_text(begun[0].reached.settings, begun[0].reached.chosen)
     said = "\n".join(filter(None, [overview_summary(rows), early.capitalize(), unused]))
     shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(said).as_dict()
     best = [search.history.best for search in begun]

@@ -1,11 +1,17 @@
-"""Settings without effect: the command line refuses them, a node says so and goes on, because
-graphs of earlier versions hold such settings."""
+"""Settings and wires without effect: the command line refuses them, a node says so and goes on,
+because graphs of earlier versions hold such settings, and a strategy is changed to compare."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from ...reflectionflow_core.search.strategies import draws_noise, starts_from_parents
+from ...reflectionflow_core.search.strategies import (
+    axes_in_force,
+    draws_noise,
+    starts_from_parents,
+    strategy_named,
+)
 from ...reflectionflow_core.settings import SearchSettings
 
 DEFAULTS = SearchSettings()
@@ -35,10 +41,27 @@ NEEDS: Mapping[str, tuple[str, str, Callable[[SearchSettings], bool]]] = {
 }
 
 
-def unused_text(settings: SearchSettings) -> str:
-    """A sentence for each changed setting without effect; "" if there is none."""
-    return "\n".join(
-        f"{shown} has no effect here: it is for {what}."
+# The same by the input of an actor.
+ACTORS: Mapping[str, tuple[str, Callable[[SearchSettings], bool]]] = {
+    "writer": ("corrections", lambda settings: "reflection" in axes_in_force(settings)),
+    "evolver": ("rewritten prompts", lambda settings: "prompt" in axes_in_force(settings)),
+    "inspector": (
+        "the strategy staged",
+        lambda settings: strategy_named(settings.strategy).in_stages,
+    ),
+}
+
+
+def unused_text(settings: SearchSettings, chosen: Mapping[str, Any]) -> str:
+    """A sentence for each changed setting and each of the actors in `chosen` without effect; "" if
+    there is none."""
+    unused = [
+        (shown, what)
         for name, (shown, what, holds) in NEEDS.items()
         if getattr(settings, name) != getattr(DEFAULTS, name) and not holds(settings)
-    )
+    ] + [
+        (name, what)
+        for name, (what, holds) in ACTORS.items()
+        if chosen.get(name) and not holds(settings)
+    ]
+    return "\n".join(f"{shown} has no effect here: it is for {what}." for shown, what in unused)

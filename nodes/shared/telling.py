@@ -21,7 +21,8 @@ def newest(history: History) -> str:
 
 def notices_of(state: SearchState) -> str:
     """What has no effect in this search; "" if everything has."""
-    return "\n".join(filter(None, [notice_of_errors(state), unused_text(state.settings)]))
+    unused = unused_text(state.settings, state.chosen)
+    return "\n".join(filter(None, [notice_of_errors(state), unused]))
 
 
 def summary(state: SearchState) -> str:

@@ -319,8 +319,11 @@ def test_a_setting_without_effect_is_named_on_loop_and_trail(comfy: ComfyServer)
         return [run.shown_at("loop")[0]["text"][0], run.text("trail")]
 
     for text in said("paths", **WITHOUT_EFFECT):
-        for name in WITHOUT_EFFECT:
+        for name in (*WITHOUT_EFFECT, "writer", "evolver"):
             assert f"{name} has no effect here" in text
+    for text in said("noise+prompt"):
+        assert "writer has no effect here: it is for corrections." in text
+        assert "evolver has no effect" not in text
     for text in said("reflection", noise_search="zero_order", radius=0.5, parents="best"):
         assert "no effect" not in text
     for text in said("reflection", plan=True):
