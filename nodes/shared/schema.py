@@ -31,7 +31,10 @@ MENU = (
     *("ReflectionLoop", "ReflectionTrail", "PainterFromModel", "FluxFromModel", "LoadCorrector"),
     *("SearchOptions", "Critic", "Judge", "VisionModel", "FixPicture"),
 )
-STEPS_BY_HAND = ("VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler")
+STEPS_BY_HAND = (
+    *("DraftSampler", "VerifierScore"),
+    *("ReflectionWriter", "PromptEvolver", "CorrectorSampler"),
+)
 KNOWN = {field.name for field in fields(io.Schema)}
 
 

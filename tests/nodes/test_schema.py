@@ -223,8 +223,10 @@ def test_the_menu_shows_ten_nodes_and_the_steps_and_keeps_the_rest_apart(
         *("ReflectionLoop", "ReflectionTrail", "PainterFromModel", "FluxFromModel"),
         *("LoadCorrector", "SearchOptions", "Critic", "Judge", "VisionModel", "FixPicture"),
     }
-    steps = {"VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler"}
-    assert shown["ReflectionFlow/steps"] == steps
+    assert shown["ReflectionFlow/steps"] == {
+        *("DraftSampler", "VerifierScore"),
+        *("ReflectionWriter", "PromptEvolver", "CorrectorSampler"),
+    }
 
 
 def test_the_loop_speaks_of_chains_and_rounds_and_its_graphs_of_width_and_depth(
