@@ -106,10 +106,12 @@ and the golden frame is the best of all.
 - *chains* and *rounds*: more pictures side by side, more corrections. More rounds later paint only
 the new ones
 - *strategy* `scouts`, with more rounds: quick previews first, and only what passes is painted on
+- *ground* in **Judge**: the vision model also says where the faults are, and corrections change
+only these places. For models that give coordinates, such as Qwen3-VL
 - {OWN_FLUX.strip()}
 {JUDGE.strip()}
 """,
-    tall=270,
+    tall=320,
 )
 
 SERVER_SEARCH = Notes(
