@@ -16,6 +16,7 @@ from reflectionflow_core.texts import parse_json
 SETTINGS = "settings.json"
 # What a training makes; latents are not listed, since they record their own settings.
 MADE = ("*.jsonl", "checkpoint*", "base", "data")
+MODELS = "models"  # digests of models in a record
 SHOWN = 5  # differing settings listed by an error
 
 
@@ -73,7 +74,10 @@ def check_same_run(
     now: Mapping[str, Any],
     may_change: Collection[str] = (),
 ) -> None:
-    """InputError if settings differ, except those in `may_change` and in its groups."""
+    """InputError if settings or the digests of models differ, except settings in `may_change` and
+    in its groups, and models that an earlier version did not record."""
+    if MODELS not in first:
+        now = {name: value for name, value in now.items() if name != MODELS}
     before, after = dict(_flat(first)), dict(_flat(now))
     differing = [
         f"{name}={before.get(name)!r} (now {after.get(name)!r})"
@@ -81,6 +85,13 @@ def check_same_run(
         if not any(f"{name}.".startswith(f"{each}.") for each in may_change)
         and before.get(name) != after.get(name)
     ]
+    others = [name for name in {**before, **after} if name.startswith(f"{MODELS}.")]
+    if changed := [name for name in others if before.get(name) != after.get(name)]:
+        names = ", ".join(name.partition(".")[2] for name in changed)
+        raise InputError(
+            f"The run in {folder} was started with other weights ({names}). "
+            "Give the same model to resume it, or choose another folder."
+        )
     if differing:
         raise InputError(
             f"The run in {folder} was started with {', '.join(differing[:SHOWN])}. "

@@ -30,6 +30,7 @@ from reflectionflow_core.flux.lora import FILE_NAME, Mode, load_corrector_lora
 from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import MINIATURE_WEIGHTS
 from reflectionflow_core.report.words import duration
+from train.base_models import PARTS
 from train.corrector.beforehand import choice_of
 from train.corrector.dry_run import dry_run, write_triplets
 from train.corrector.estimate import estimate
@@ -42,6 +43,7 @@ from train.latents.encoding import encode
 from train.latents.estimate import estimate as estimate_latents
 from train.latents.settings import LatentsSettings
 from train.reports import ReportSettings
+from train.run_folder import SETTINGS
 from train.settings import put, read_config
 
 ROOT = Path(__file__).parents[2]
@@ -371,6 +373,27 @@ def test_a_resumed_run_may_not_become_another(
     train(settings(tmp_path / "out", data, steps=1), Overrides(flux=flux))
     with pytest.raises(InputError, match=f"was started with {name}="):
         train(settings(tmp_path / "out", data, **changes), Overrides(flux=flux))
+
+
+def test_a_run_is_not_resumed_with_other_weights(flux, data: Path, tmp_path: Path) -> None:
+    base, out = tmp_path / "base", tmp_path / "out"
+    for part in PARTS:
+        (base / part).mkdir(parents=True)
+        (base / part / "model.safetensors").write_bytes(b"before")
+
+    def trained(steps: int) -> None:
+        train(settings(out, data, model=str(base), steps=steps), Overrides(flux=flux))
+
+    trained(1)
+    trained(2)
+    (base / "transformer" / "model.safetensors").write_bytes(b"behind")
+    with pytest.raises(InputError, match=r"other weights \(transformer\)\. Give the same model"):
+        trained(3)
+    record = json.loads((out / SETTINGS).read_text())
+    del record["models"]  # a run of an earlier version
+    (out / SETTINGS).write_text(json.dumps(record))
+    trained(3)
+    assert sorted(curve(out)) == [1, 2, 3]
 
 
 def test_a_start_that_was_refused_may_be_corrected(flux, data: Path, tmp_path: Path) -> None:

@@ -390,6 +390,20 @@ def test_latents_that_do_not_fit_are_refused(flux, tmp_path: Path) -> None:
         Encoded(out, settings(tmp_path, data), flux)
 
 
+def test_latents_of_other_weights_are_refused(flux, tmp_path: Path) -> None:
+    data, out, vae = shards(tmp_path / "data", 2), tmp_path / "latents", tmp_path / "base" / "vae"
+    vae.mkdir(parents=True)
+    (vae / "model.safetensors").write_bytes(b"before")
+    model = str(vae.parent)
+    encode(latents_settings(out, data, model=model), flux)
+    Encoded(out, settings(tmp_path, data, model=model), flux)
+    (vae / "model.safetensors").write_bytes(b"behind")
+    with pytest.raises(InputError, match="made with another vae than that of"):
+        Encoded(out, settings(tmp_path, data, model=model), flux)
+    with pytest.raises(InputError, match=r"other weights \(vae\)"):
+        encode(latents_settings(out, data, model=model), flux)
+
+
 # The published program's recipe (train_flux/config.yaml and train/data.py at 333d65a)
 PUBLISHED = {
     "general": (0.1, 0.3), "length": (0.1, 0.3), "rule": (0.1, 0.4), "editing": (0.7, 0.0)

@@ -23,8 +23,10 @@ from torch import Tensor
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.record import InputError
+from train.base_models import digests_of
 from train.corrector.samples import Dropped, Label, TrainingBatch
 from train.corrector.settings import Views
+from train.run_folder import MODELS
 from train.triplets import SampleError, sibling_group
 
 PART = 32
@@ -188,4 +190,11 @@ def _check_views(folder: Path, made: dict[str, Any], views: Views) -> None:
             raise InputError(
                 f"The latents in {folder} were made with {name}={made['views'][name]}, and the "
                 f"training says {getattr(views, name)}. Make both the same."
+            )
+    now = digests_of(views.model)
+    for part, before in made.get(MODELS, {}).items():
+        if part != "transformer" and now.get(part, before) != before:
+            raise InputError(
+                f"The latents in {folder} were made with another {part} than that of "
+                f"{views.model}. Make them again in another folder, or give the model of before."
             )

@@ -23,6 +23,7 @@ from reflectionflow_core.flux.lora import FILE_NAME, CorrectorLora, load_correct
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError
+from train.base_models import digests_of
 from train.checkpoints import Checkpoints
 from train.corrector.batches import Batches, BatchReader, reasons
 from train.corrector.beforehand import encoded_first
@@ -38,7 +39,7 @@ from train.fit import DivergenceError, Draw, State, draws, steps
 from train.journal import Log, records, watched
 from train.processes import join, shares_weights, wait_for_all
 from train.reports import reports_of
-from train.run_folder import run_folder
+from train.run_folder import MODELS, run_folder
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
@@ -84,6 +85,7 @@ def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> Co
     """Trains the LoRA, saves it in `settings.out` and returns it; a stopped run is resumed."""
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
+    record[MODELS] = digests_of(settings.model)
     with run_folder(settings.out, record, MAY_CHANGE):
         if overrides.source is None:
             settings = encoded_first(settings, overrides.flux)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reflectionflow_core.flux.lora import FILE_NAME
 from reflectionflow_core.flux.painter import to_picture
+from train.base_models import digests_of
 from train.corrector.loss import mixed
 from train.corrector.samples import BatchSource, TrainingBatch
 from train.corrector.training import CorrectorTraining, assembled, finish
@@ -22,7 +23,7 @@ from train.corrector.validation import Checks, held_out
 from train.editor.klein import EditorLora, EditorShards, load, velocity
 from train.editor.settings import MAY_CHANGE, EditorSettings
 from train.processes import join
-from train.run_folder import run_folder
+from train.run_folder import MODELS, run_folder
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
@@ -61,6 +62,7 @@ def train(settings: EditorSettings, pipeline: Any = None) -> EditorLora:
     """Trains the LoRA, saves it in `settings.out` and returns it; a stopped run is resumed."""
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
+    record[MODELS] = digests_of(settings.model)
     with run_folder(settings.out, record, MAY_CHANGE):
         training = setup(settings, pipeline)
         finish(training)

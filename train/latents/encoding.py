@@ -19,6 +19,7 @@ from torch import Tensor
 from reflectionflow_core.archive.files import locked, make_folder, sweep
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, encode_texts
+from train.base_models import digests_of
 from train.corrector.batches import reasons
 from train.corrector.encoded import (
     ALONE,
@@ -37,7 +38,7 @@ from train.corrector.samples import WHOLE, SampleRow, Shards, encoded, text_of
 from train.latents.settings import LatentsSettings
 from train.processes import join, wait_for_all
 from train.progress import progress
-from train.run_folder import check_same_run
+from train.run_folder import MODELS, check_same_run
 from train.shard_lists import shards_in
 from train.triplets import SampleError, Triplets
 
@@ -73,6 +74,7 @@ def _start_or_resume(settings: LatentsSettings, shards: Shards, parts: int) -> N
     """Writes what all parts share; InputError if the folder has latents of other settings."""
     views = settings.model_dump(mode="json", exclude={"out", "device", "gpu"})
     metadata = {"views": views, "parts": parts, "samples": len(shards.labels)}
+    metadata[MODELS] = digests_of(settings.model)
     file = settings.out / COMMON
     if file.is_file():
         check_same_run(settings.out, header(file), metadata)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from torch.cuda import device_count
 
 from reflectionflow_core.record import InputError
+from train.base_models import digests_of
 from train.miniature.shards import write_shard
 from train.processes import join
 from train.qwen.data import SampleSource, Usable, mingled, readable, split
@@ -21,7 +22,7 @@ from train.qwen.sizes import sizes_like
 from train.qwen.tiny import miniature_words, save_tiny
 from train.qwen.whole import whole
 from train.reports import ReportSettings
-from train.run_folder import run_folder
+from train.run_folder import MODELS, run_folder
 from train.shard_lists import shards_in
 
 MEASURED_ON = "prompt is held out"
@@ -38,6 +39,7 @@ def qwen_run(settings: QwenSettings) -> Iterator[None]:
     is_first, batches = process.is_main_process, settings.accumulate * process.num_processes
     _refuse_idle_gpus(settings)
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
+    record[MODELS] = {} if settings.base == TINY else digests_of(settings.base)
     with run_folder(settings.out, record, MAY_CHANGE):
         if is_first:
             sweep(settings.out)
