@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ...reflectionflow_core.flux.noise import starting_noise
 from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice, sampled_cells
-from ...reflectionflow_core.flux.sampling import agreement
 from ...reflectionflow_core.pictures import fitted
 from ...reflectionflow_core.pipelines.wording import attempts_text, edit_text
 from ...reflectionflow_core.protocols import Painter
@@ -23,7 +22,7 @@ from ...reflectionflow_core.record import Request, Seed
 from ..shared.sockets import FluxHandle
 from .edit_models import EditModel, Pair, TextPainter, check_looks
 from .painter_settings import ModelPainterSettings
-from .sampling import SamplerSchedule, Start, decoded, sampled
+from .sampling import SamplerSchedule, Start, agreement_of, decoded, sampled
 from .tensors import to_batch
 
 DENOISE = 0.75  # of image to image where nothing else is asked for
@@ -117,7 +116,7 @@ class ModelCorrector(BatchPainter[CorrectionRow]):
         seen: deque[Tensor] = deque(maxlen=2)
         how = (model, schedule, noise, row.asked, progress, row.seed, row.start, seen.append)
         latents = sampled(*how)
-        return latents, agreement(seen[0] if len(seen) == 2 else None, seen[-1])
+        return latents, agreement_of(seen, 1)
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         return decoded(self.painter.vae, latents)

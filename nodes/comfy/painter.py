@@ -31,7 +31,7 @@ from ...reflectionflow_core.flux.painter import (
     read_latents,
     sampled_cells,
 )
-from ...reflectionflow_core.flux.sampling import agreement, resolution_shift
+from ...reflectionflow_core.flux.sampling import resolution_shift
 from ...reflectionflow_core.flux.settings import SamplingSettings, changed_sampling
 from ...reflectionflow_core.flux.text import Text, corrector_text
 from ...reflectionflow_core.pictures import to_rgb
@@ -49,7 +49,15 @@ from .branch import (
 )
 from .digests import models_digest, weights_digest
 from .lora import NativeLora, native_shapes
-from .sampling import SamplerSchedule, Start, decoded, noise_for, sampled
+from .sampling import (
+    SamplerSchedule,
+    Start,
+    agreement_of,
+    decoded,
+    is_independent,
+    noise_for,
+    sampled,
+)
 from .tensors import to_batch
 
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
@@ -119,7 +127,8 @@ class ComfyRow:
     """One picture to paint.
 
     `seen` is the latent (1, 16, h, w) of the picture to correct, `start` that of a picture to
-    repaint from the noise level of step `first`, `kept` what is kept of the parent.
+    repaint from the noise level of step `first`, `kept` what is kept of the parent. With `alone` it
+    shares no batch.
     """
 
     text: Text
@@ -128,10 +137,12 @@ class ComfyRow:
     start: Tensor | None = None
     first: int = 0
     kept: Keeping | None = None
+    alone: bool = False
 
     @property
     def grid(self) -> tuple[int, ...]:
-        return (self.first, *(() if self.seen is None else self.seen.shape))
+        own = (id(self),) if self.alone else ()
+        return (self.first, *(() if self.seen is None else self.seen.shape), *own)
 
 
 class ComfyPainter(BatchPainter[ComfyRow]):
@@ -140,6 +151,7 @@ class ComfyPainter(BatchPainter[ComfyRow]):
     def __init__(self, flux: ComfyFlux) -> None:
         super().__init__(flux.sampling.steps)
         self.flux, self.size = flux, flux.sampling.size
+        self.alone = not is_independent(flux.sampler)
 
     def sample(
         self, rows: Sequence[ComfyRow], steps: int, progress: ProgressSlice
@@ -147,8 +159,7 @@ class ComfyPainter(BatchPainter[ComfyRow]):
         predictions: deque[Tensor] = deque(maxlen=2)
         flux = replace(self.flux, sampling=replace(self.flux.sampling, steps=steps))
         latents = _sample(flux, rows, progress, predictions.append)
-        before = predictions[0] if len(predictions) == 2 else None
-        return latents, agreement(before, predictions[-1])
+        return latents, agreement_of(predictions, len(rows))
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         return decoded(self.flux.vae, latents)
@@ -165,7 +176,7 @@ class ComfyGenerator(ComfyPainter):
         if isinstance(request.seed, Restart):
             start = _start(self.flux, request.required_parent.image)
         text, first = Text(request.prompt, request.prompt), self.first_of(request)
-        return ComfyRow(text, request.seed, start=start, first=first)
+        return ComfyRow(text, request.seed, start=start, first=first, alone=self.alone)
 
 
 class ComfyCorrector(ComfyPainter):
@@ -175,7 +186,7 @@ class ComfyCorrector(ComfyPainter):
         settings = self.flux.condition
         text = corrector_text(request.prompt, request.reflection, settings.prompt_style)
         seen = latents_of([request.required_parent.image], self.flux.vae, settings)
-        return ComfyRow(text, request.seed, seen, kept=self._kept(request))
+        return ComfyRow(text, request.seed, seen, kept=self._kept(request), alone=self.alone)
 
     def _kept(self, request: Request) -> Keeping | None:
         if request.region is None:
@@ -233,14 +244,18 @@ def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:
 
 
 def _levels(flux: ComfyFlux) -> Tensor:
-    return sigmas_of(flux.model, flux.scheduler, flux.sampling)
+    return sigmas_of(flux.model, flux.sampling, flux.scheduler, flux.sampler)
 
 
-def sigmas_of(model: ModelPatcher, scheduler: str, settings: SamplingSettings) -> Tensor:
-    """Noise levels from 1 to 0, (steps + 1,)."""
-    sampling = model.get_model_object("model_sampling")
+def sigmas_of(
+    model: ModelPatcher, settings: SamplingSettings, scheduler: str, sampler: str
+) -> Tensor:
+    """Noise levels from 1 to 0, (steps + 1,), as KSampler takes them: of some samplers it leaves a
+    level out."""
     if scheduler != AS_FLUX:
-        return comfy.samplers.calculate_sigmas(sampling, scheduler, settings.steps)
+        how = (settings.steps, model.load_device, sampler, scheduler, 1.0)
+        return comfy.samplers.KSampler(model, *how).sigmas
+    sampling = model.get_model_object("model_sampling")
     times = torch.linspace(1, 1 / settings.steps, settings.steps)
     if isinstance(sampling, ModelSamplingFlux) and "model_sampling" not in model.object_patches:
         tokens = (settings.width // 16) * (settings.height // 16)

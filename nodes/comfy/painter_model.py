@@ -25,7 +25,6 @@ from torch import Tensor
 from ...reflectionflow_core.flux.cache import Cache
 from ...reflectionflow_core.flux.noise import starting_noise
 from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
-from ...reflectionflow_core.flux.sampling import agreement
 from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError, Request, Restart, Seed
@@ -36,7 +35,15 @@ from .editors import DENOISE, EditCorrector, ImageToImageCorrector, ModelCorrect
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
 from .painter_checks import check_models, check_settings, check_size
 from .painter_settings import ModelPainterSettings, TemplateOverrides
-from .sampling import Conditioning, SamplerSchedule, Start, decoded, sampled
+from .sampling import (
+    Conditioning,
+    SamplerSchedule,
+    Start,
+    agreement_of,
+    decoded,
+    is_independent,
+    sampled,
+)
 from .tensors import to_batch
 
 
@@ -175,9 +182,12 @@ class ModelPainter:
 
     def schedule(self, steps: int) -> SamplerSchedule:
         """That many steps from noise to nothing."""
-        settings = self.settings
-        sampler = settings.custom_sampler or settings.sampler
-        return SamplerSchedule(sampler, self._sigmas(steps), settings.cfg)
+        return SamplerSchedule(self.sampler, self._sigmas(steps), self.settings.cfg)
+
+    @property
+    def sampler(self) -> Any:
+        """A SAMPLER, or the name of one."""
+        return self.settings.custom_sampler or self.settings.sampler
 
     def levels(self) -> list[float]:
         """Noise levels from 1 to 0 for flow models; otherwise the share of noise, s / (1 + s)."""
@@ -230,17 +240,20 @@ class ModelPainter:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A picture to paint; `start`: latent (1, c, [1,] h, w) to repaint from step `first` on."""
+    """A picture to paint; `start`: latent (1, c, [1,] h, w) to repaint from step `first` on. With
+    `alone` it shares no batch."""
 
     text: str
     seed: Seed
     start: Tensor | None = None
     first: int = 0
+    alone: bool = False
 
     @property
     def grid(self) -> tuple[int, ...]:
         # Texts differ in length, so that only rows of one text share a batch.
-        return (self.first, zlib.crc32(self.text.encode()))
+        own = (id(self),) if self.alone else ()
+        return (self.first, zlib.crc32(self.text.encode()), *own)
 
 
 class ModelGenerator(BatchPainter[PromptRow]):
@@ -255,7 +268,8 @@ class ModelGenerator(BatchPainter[PromptRow]):
         if isinstance(request.seed, Restart):
             start = self._start(request.required_parent.image)
         self.painter.conditionings(request.prompt)  # refuses another model's CLIP by now
-        return PromptRow(request.prompt, request.seed, start, self.first_of(request))
+        alone = not is_independent(self.painter.sampler)
+        return PromptRow(request.prompt, request.seed, start, self.first_of(request), alone)
 
     def sample(
         self, rows: Sequence[PromptRow], steps: int, progress: ProgressSlice
@@ -272,7 +286,7 @@ class ModelGenerator(BatchPainter[PromptRow]):
         latents = sampled(
             painter.model, schedule, noise, asked, progress, seeds[0], start, seen.append
         )
-        return latents, agreement(seen[0] if len(seen) == 2 else None, seen[-1])
+        return latents, agreement_of(seen, len(rows))
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         return decoded(self.painter.vae, latents)

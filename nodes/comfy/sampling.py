@@ -18,10 +18,21 @@ from torch import Tensor
 
 from ...reflectionflow_core.flux.noise import starting_noise
 from ...reflectionflow_core.flux.painter import ProgressSlice
+from ...reflectionflow_core.flux.sampling import agreement
 from ...reflectionflow_core.protocols import SILENT
 from ...reflectionflow_core.record import Seed
 from .tensors import to_pictures
 
+# Samplers that treat the pictures of a batch independently: they add no noise, which ComfyUI draws
+# for a batch as a whole, and choose no steps by its error.
+INDEPENDENT = frozenset(
+    {
+        *("euler", "euler_cfg_pp", "heun", "heunpp2", "exp_heun_2_x0", "dpm_2", "lms", "dpm_fast"),
+        *("dpmpp_2m", "dpmpp_2m_cfg_pp", "ipndm", "ipndm_v", "deis"),
+        *("res_multistep", "res_multistep_cfg_pp"),
+        *("gradient_estimation", "gradient_estimation_cfg_pp", "ddim", "uni_pc", "uni_pc_bh2"),
+    }
+)
 Conditioning = list[list[Any]]
 Previewer = Callable[[Tensor], Image.Image]
 PREVIEWER = "reflectionflow_previewer"  # where a model carries its own
@@ -41,6 +52,24 @@ class SamplerSchedule:
     sampler: Any
     sigmas: Tensor
     cfg: float = 1.0
+
+
+def is_independent(sampler: Any) -> bool:
+    """Whether a sampler, by name or as a SAMPLER, paints a picture in a batch as it does alone."""
+    if isinstance(sampler, str):
+        return sampler in INDEPENDENT
+    if getattr(sampler, "extra_options", None):  # may ask for noise
+        return False
+    function = getattr(sampler, "sampler_function", None)
+    own = getattr(function, "__module__", "") == comfy.samplers.k_diffusion_sampling.__name__
+    return own and function.__name__.removeprefix("sample_") in INDEPENDENT
+
+
+def agreement_of(seen: Sequence[Tensor], pictures: int) -> Tensor:
+    """`agreement` of the latest two predictions (B, ...); infinite if a sampler shows fewer."""
+    if len(seen) < 2:
+        return torch.full((pictures,), torch.inf)
+    return agreement(seen[-2], seen[-1])
 
 
 @dataclass(frozen=True)

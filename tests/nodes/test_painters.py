@@ -93,13 +93,31 @@ def test_every_strategy_runs_on_it(comfy: ComfyServer, strategy: str) -> None:
     assert len(run.images("images")) == len(found)
 
 
-def test_a_seed_of_the_report_gives_the_same_picture_in_ksampler(comfy: ComfyServer) -> None:
-    run = comfy.succeed(painter_graph("noise"))
-    assert run.text("settings").startswith("FLUX.1-dev: 4 steps, cfg 1, guidance 3.5, euler")
+def flux_of_model(**how: Any) -> dict[str, Any]:
+    sides = {"width": 64, "height": 64, "condition_size": 64, "condition_fit": "squash"}
+    return ours("FluxFromModel", **MODELS, **sides, guidance=3.5, **how)
+
+
+# Some samplers leave out a level of noise, and some add noise to a batch as a whole.
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc", "dpmpp_2m_sde"])
+@pytest.mark.parametrize("kind", ["PainterFromModel", "FluxFromModel"])
+def test_a_seed_of_the_report_gives_the_same_picture_in_ksampler(
+    comfy: ComfyServer, kind: str, sampler: str
+) -> None:
+    named = {"sampler": sampler, "scheduler": "simple"}
+    asked = painter_graph("noise", **named)
+    asked["loop"]["inputs"]["batch_size"] = 2
+    if kind == "FluxFromModel":
+        asked["flux"] = flux_of_model(steps=4, **named)
+        del asked["settings"]
+    run = comfy.succeed(asked)
+    if kind == "PainterFromModel":
+        said = f"FLUX.1-dev: 4 steps, cfg 1, guidance 3.5, {sampler}"
+        assert run.text("settings").startswith(said)
     graph: Graph = {"mini": ours("MiniatureLoader")}
     graph["words"] = node("CLIPTextEncode", clip=link("mini", 1), text=PROMPT)
     graph["latent"] = node("EmptySD3LatentImage", width=64, height=64, batch_size=1)
-    how = {"steps": 4, "cfg": 1.0, "denoise": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    how = {"steps": 4, "cfg": 1.0, "denoise": 1.0, "sampler_name": sampler, "scheduler": "simple"}
     for index, candidate in enumerate(candidates(run)[:2]):
         graph[f"sampled{index}"] = node(
             "KSampler",
@@ -117,6 +135,13 @@ def test_a_seed_of_the_report_gives_the_same_picture_in_ksampler(comfy: ComfySer
     pairs = zip(run.images("images"), expected, strict=False)
     off = [np.abs(np.asarray(ours, int) - np.asarray(theirs, int)).max() for ours, theirs in pairs]
     assert max(off) <= 1  # Preview Image cuts off what a picture of a search has rounded
+
+
+def test_a_sampler_that_shows_no_prediction_paints_all_the_same(comfy: ComfyServer) -> None:
+    graph = painter_graph("noise")
+    graph["flux"] = flux_of_model(steps=1, sampler="dpm_adaptive", scheduler="simple")
+    del graph["settings"]
+    assert len(comfy.succeed(graph).images("images")) == len(candidates(comfy.succeed(graph)))
 
 
 def test_bad_settings_are_a_sentence_before_anything_is_painted(comfy: ComfyServer) -> None:
