@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..reflectionflow_core.protocols import SILENT, Progress
 from ..reflectionflow_core.record import InputError, Request
 from ..reflectionflow_core.registry import EVOLVERS, INSPECTORS, WRITERS, Row
-from .loaders import actor_handle
+from .shared.acting import actor_handle
 from .shared.schema import output, schema
 from .shared.sockets import (
     ActorHandle,

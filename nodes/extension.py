@@ -7,8 +7,8 @@ from .critic import Critic
 from .editors import EDITORS
 from .fixing import FixPicture
 from .judge import Judge
+from .judge_check import JUDGES
 from .judge_error import JudgeError
-from .judges import JUDGES
 from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions

@@ -27,6 +27,7 @@ from .comfy.tensors import to_batch, to_pictures
 from .shared.correcting import corrected, corrections, corrector_of
 from .shared.judging import check_judges
 from .shared.progress import NodeProgress, framed, say
+from .shared.ranking import judged_text
 from .shared.schema import (
     NO_PROMPT,
     check_texts,
@@ -44,7 +45,6 @@ from .shared.sockets import (
     VerifierSocket,
     WriterSocket,
 )
-from .steps import judged_text
 
 NO_WORDS = (
     "Nothing says what to change. Type it into words, or wire a Critic's writer, which decides."

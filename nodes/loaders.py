@@ -139,7 +139,8 @@ class FluxSampling(io.ComfyNode):
         return schema(
             "FluxSampling",
             display_name="FLUX Sampling",
-            description="How FLUX paints: size, steps, guidance. A 0 keeps the incoming value.",
+            description="How FLUX paints: size, steps, guidance. A 0 keeps the incoming value; "
+            "condition_fit always replaces it.",
             search_aliases=["steps", "guidance", "resolution"],
             inputs=[
                 flux_input(),

@@ -16,7 +16,8 @@ from ..reflectionflow_core.registry import INSPECTORS, PLANNERS
 from ..reflectionflow_core.report import inspection_text
 from ..reflectionflow_core.settings import MAX_STAGES
 from .comfy.tensors import to_pictures
-from .loaders import actor_handle, vlm_input
+from .loaders import vlm_input
+from .shared.acting import actor_handle
 from .shared.batches import ask_by_prompt, for_each, single
 from .shared.judging import check_writers
 from .shared.progress import NodeProgress, say

@@ -25,7 +25,8 @@ from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy.diffusers_flux import explained_imports
 from .comfy.digests import models_digest
 from .comfy.text import ComfyVlm
-from .loaders import DTYPES, actor_handle
+from .loaders import DTYPES
+from .shared.acting import actor_handle
 from .shared.judging import check_writers, consent, warn
 from .shared.model_files import missing, model_folders, stamp
 from .shared.profiles import find_profile, looks_like_a_key, profiles_folder

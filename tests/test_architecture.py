@@ -189,6 +189,17 @@ def test_the_core_never_prints_and_reads_arguments_only_on_its_command_line() ->
             assert "sys.argv" not in text, file
 
 
+@pytest.mark.parametrize("folder", PRODUCT)
+def test_texts_are_read_and_written_in_utf_8_on_every_system(folder: str) -> None:
+    given = {"read_text": 1, "write_text": 2}  # places at which the encoding is known
+    for file in sources(folder):
+        for call in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                named = any(one.arg == "encoding" for one in call.keywords)
+                places = given.get(call.func.attr, 0)
+                assert len(call.args) >= places or named, f"{file}:{call.lineno}"
+
+
 def test_no_two_classes_have_one_name() -> None:
     places: dict[str, list[str]] = {}
     for file in (file for folder in PRODUCT for file in sources(folder)):

@@ -54,7 +54,7 @@ class Log:
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a log; empty without a file. An incomplete last line is ignored."""
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         with suppress(ValueError):
             record = json.loads(line)
             if isinstance(record, dict) and "step" in record:

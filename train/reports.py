@@ -78,7 +78,7 @@ def _wandb(settings: ReportSettings, folder: Path, step: int, about: Mapping[str
         run = wandb.init(
             project=settings.project,
             name=settings.name or folder.name,
-            id=file.read_text(),
+            id=file.read_text("utf-8"),
             resume="allow",
             dir=str(folder),
             config=dict(about),

@@ -46,7 +46,7 @@ class DiffusersFlux:
         return FluxCorrector(self.flux, self.lora, self.sampling, self.condition)
 
     def get_ram_usage(self) -> int:
-        """Bytes of the weights, for ComfyUI's cache."""
+        """Bytes of the weights, for the cache of ComfyUI 0.8; later ones never ask."""
         from ...reflectionflow_core.flux.placement import total_bytes
 
         return sum(total_bytes(module.parameters()) for module in self.flux.modules.values())

@@ -32,7 +32,13 @@ def model_folders(roots: Iterable[Path], is_model: Callable[[Path], bool]) -> di
             if is_model(folder):
                 below.clear()  # its parts are not separate models
                 found.setdefault(folder.relative_to(root).as_posix(), folder)
+            below[:] = [each for each in below if not _leads_back(folder / each)]
     return found
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to one of the folders above it."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def lora_input() -> io.Input:

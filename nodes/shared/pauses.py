@@ -72,7 +72,7 @@ class Pauses:
 
     def of(self, client: str) -> list[OpenPause]:
         """Those that a browser may answer."""
-        return [one for one in self._open.values() if may_answer(client, one)]
+        return [one for one in list(self._open.values()) if may_answer(client, one)]
 
     def ask(self, pause: Pause, progress: NodeProgress, seconds: float) -> OpenPause:
         """Asks in the browser and waits; without an answer the pause comes back unanswered.

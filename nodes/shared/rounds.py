@@ -95,13 +95,15 @@ def next_round(
             if STOPPING.requested:
                 return replace(state, history=history, done=True, stopped=True)
     except UnjudgedError as error:
-        raise UnjudgedError(error.history, f"{error} {kept(state, error.history)}") from error
+        raise UnjudgedError(
+            error.history, f"{error} {keep_unjudged(state, error.history)}"
+        ) from error
     after = state.settings_until(index + 1)
     history = replace(history, ended=limit_reached(history, after, actors))
     return replace(state, history=history, done=is_over(history, after, actors))
 
 
-def kept(state: SearchState, history: History) -> str:
+def keep_unjudged(state: SearchState, history: History) -> str:
     """Writes the run of pictures that could not be judged, and says where it is."""
     failed = replace(state, history=history)
     try:

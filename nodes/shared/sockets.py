@@ -75,7 +75,7 @@ class VlmHandle:
     insists: bool = False
 
     def get_ram_usage(self) -> int:
-        """Bytes of the weights, for ComfyUI's cache; 0 for a server's."""
+        """Bytes of the weights, 0 for a server's; ComfyUI 0.8's cache asks, later ones never."""
         model = getattr(self.vlm, "model", None)
         return sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
 

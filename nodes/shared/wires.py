@@ -7,8 +7,8 @@ other nodes output while it runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial, wraps
+from collections.abc import Callable, Collection, Mapping
+from functools import cache, partial, wraps
 from inspect import Parameter, signature
 from typing import Any
 
@@ -53,18 +53,32 @@ def usable_inputs(
     node: type[io.ComfyNode], given: Mapping[str, Any], asks_node: bool = True
 ) -> dict[str, Any]:
     """The inputs with texts and numbers as from fields; with `asks_node` the node checks them."""
-    schema, usable = node.define_schema(), dict(given)
-    own = own_checks(node, usable)
+    own = own_checks(node, given)
+    try:
+        usable = _checked(_schema_of(node), own, given)
+    except InputError:  # perhaps a file was added to a list after it was read
+        _schema_of.cache_clear()
+        usable = _checked(_schema_of(node), own, given)
+    if own and asks_node:
+        fine = node.validate_inputs(**{name: usable[name] for name in own & usable.keys()})
+        if fine is not True:
+            raise InputError(str(fine))
+    return usable
+
+
+@cache  # to define one reads lists of files, which takes long on some drives
+def _schema_of(node: type[io.ComfyNode]) -> io.Schema:
+    return node.define_schema()
+
+
+def _checked(schema: io.Schema, own: Collection[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    usable = dict(given)
     for known in schema.inputs:
         if known.id not in usable:
             continue
         check = partial(usable_value, known, known.id in own)
         value = usable[known.id]
         usable[known.id] = list(map(check, value)) if schema.is_input_list else check(value)
-    if own and asks_node:
-        fine = node.validate_inputs(**{name: usable[name] for name in own & usable.keys()})
-        if fine is not True:
-            raise InputError(str(fine))
     return usable
 
 

@@ -58,7 +58,7 @@ def device_in_use() -> str:
 def resident_peak() -> int | None:
     """The peak memory of this process in bytes, or None if the system does not report it."""
     status = Path("/proc/self/status")
-    known = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    known = re.search(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8")) if status.exists() else None
     if known:
         return int(known[1]) * 1024
     if sys.platform == "win32":

@@ -23,9 +23,8 @@ class Sampler:
 
     * `groups` (n,): equal for siblings (samples with the same flawed picture); up to `siblings` of
       them are drawn together.
-    * `without`: held-out samples; all samples of their groups and of their `prompts` (n,; 0:
-      unknown)
-      are excluded as well.
+    * `without`: held-out samples; all samples of their groups and of their `prompts` (n,), where 0
+      is unknown, are excluded as well.
     * `leave_out`: excluded samples.
     """
 

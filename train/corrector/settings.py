@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from train.fit import Schedule
 
 AUTO = "auto"
+PRODIGY_RATE = 1.0
 Share = tuple[float, float]  # at the first step and from step `over` on
 
 
@@ -103,8 +104,8 @@ class Lora(Strict):
 
 class Optimiser(Strict):
     name: Literal["prodigy", "adamw"] = "prodigy"
-    rate: PositiveFloat = Field(
-        default=1.0, description="learning rate; for Prodigy a factor, usually 1"
+    rate: PositiveFloat | None = Field(
+        default=None, description="learning rate; for Prodigy a factor, by default 1"
     )
     weight_decay: float = Field(default=0.01, ge=0)
     clip: PositiveFloat = Field(default=0.5, description="largest norm of the gradient")
@@ -120,6 +121,12 @@ class Optimiser(Strict):
     ema: float | None = Field(
         default=None, description="decay of the moving average of the weights per step", gt=0, lt=1
     )
+
+    @model_validator(mode="after")
+    def _a_rate_that_suits(self) -> Optimiser:
+        if self.rate is None and self.name == "adamw":
+            raise ValueError("adamw has no usual rate; give optimiser.rate, such as 1e-4")
+        return self
 
 
 class Drops(Strict):
@@ -277,7 +284,7 @@ class LearningSettings(Views):
         o = self.optimiser
         return Schedule(
             self.steps,
-            o.rate,
+            o.rate or PRODIGY_RATE,
             warmup=o.warmup,
             decay=o.decay,
             ema=o.ema,
@@ -323,7 +330,8 @@ class CorrectorSettings(LearningSettings):
         return self
 
 
-# What may change when a run is resumed. Held-out samples stay the same when data are added.
+# What may change when a run is resumed. Where data are added, held-out prompts stay held out or
+# make room for new ones.
 MAY_CHANGE = (
     "accumulate",
     "checkpointing",

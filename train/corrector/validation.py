@@ -40,7 +40,8 @@ def held_out(count: int, prompts: np.ndarray, seed: int) -> list[int]:
     """`count` samples, at most half of them all, each of another prompt.
 
     `prompts` (n,) are equal for samples of one prompt; 0 (unknown) counts as a prompt of its own.
-    The choice depends on the prompts' numbers, so that added data leave it unchanged.
+    The choice depends on the prompts' numbers: where data are added, those of before stay or make
+    room for new ones, and nothing that was trained on is held out.
     """
     order = np.random.default_rng([seed, 0]).permutation(len(prompts))
     places = order.argsort() / max(1, len(prompts))

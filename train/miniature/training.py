@@ -108,9 +108,9 @@ def save_pipeline(model: base.Base, coder: AutoencoderKL, folder: Path) -> None:
 
 def _forget_origin(config: Path) -> None:
     """Removes where diffusers loaded a part from: a path of the machine that trained it."""
-    values = json.loads(config.read_text())
+    values = json.loads(config.read_text("utf-8"))
     values.pop("_name_or_path", None)
-    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def report(settings: MiniatureSettings, folder: Path) -> None:
@@ -123,5 +123,5 @@ def report(settings: MiniatureSettings, folder: Path) -> None:
         "base": measure.by_family(asked, measure.are_right(asked, pictures)),
         "one_correction": measure.correction_rates(generator, repairer, asked, pictures),
     }
-    (settings.out / "measured.json").write_text(json.dumps(figures, indent=2) + "\n")
-    (folder / "README.md").write_text(miniature_card(settings, figures))
+    (settings.out / "measured.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    (folder / "README.md").write_text(miniature_card(settings, figures), "utf-8")

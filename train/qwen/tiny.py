@@ -170,7 +170,7 @@ def save_processor(folder: Path, tokenizer: Any, patch: int, kind: str = "Qwen2_
     """Writes a processor's configuration; `kind` is the prefix of its class names."""
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").unlink(missing_ok=True)
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT}))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT}), "utf-8")
     image_processor = {
         "image_processor_type": "Qwen2VLImageProcessorFast",
         "processor_class": f"{kind}Processor",
@@ -181,4 +181,4 @@ def save_processor(folder: Path, tokenizer: Any, patch: int, kind: str = "Qwen2_
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor))
+    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor), "utf-8")

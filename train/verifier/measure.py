@@ -21,12 +21,10 @@ def figures(
 ) -> dict[str, Any]:
     """Accuracy and calibration of rewards (n, 2) against labels (n,); `subsets` (n,) index SUBSETS.
 
-    * Accuracy: share of pairs without ties whose better picture has the higher reward, with its 95
-      %
-      interval; equal rewards count as wrong.
+    * Accuracy: share of pairs without ties whose better picture has the higher reward, with its
+      interval of 95 %; equal rewards count as wrong.
     * Calibration error: the expected calibration error of sigmoid(r1 - r2) with ten bins (Guo et
-      al.,
-      On Calibration of Modern Neural Networks, 2017).
+      al., On Calibration of Modern Neural Networks, 2017).
     """
     gap = torch.from_numpy(rewards[:, 0] - rewards[:, 1]).double()
     decided = labels != TIE
