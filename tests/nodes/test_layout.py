@@ -84,7 +84,8 @@ def test_nothing_overlaps_after_a_run(rendered: Interface, group: str) -> None:
     (workflow,) = (file for file in WORKFLOWS if file.stem.startswith(group))
     shown(rendered, workflow)
     assert rendered.run(watching=watched(workflow))["over"] == "execution_success"
-    rendered.page.wait_for_timeout(2000)  # pictures come one by one, and nodes grow with them
+    rendered.page.wait_for_timeout(2000)  # pictures come one by one, and nodes grow with them,
+    rendered.page.evaluate(STEADY, 30)  # later on a busy machine
     rendered.settle()
     # The first Nodes 2.0 (ComfyUI 0.8) grow with their pictures, downwards out of their groups.
     found = [fault for fault in faults(rendered, workflow) if not fault.startswith("sticks out")]
