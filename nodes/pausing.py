@@ -101,11 +101,14 @@ def asked(
     if awaits_answer(history, settings, actors):
         try:
             with STOPPING.during():
-                history = ask_person(state.prompt, settings, actors, panel, history, progress)
+                for asked_about in ask_person(
+                    state.prompt, settings, actors, panel, history, progress
+                ):
+                    state = replace(state, history=asked_about)
         except StoppedAtPauseError:
             STOPPING.times += 1
             return replace(state, done=True, stopped=True)
-        state = write_feedback(replace(state, history=history))
+        state = write_feedback(state)
     if panel.stops:
         STOPPING.times += 1
         return replace(state, done=True, stopped=True)

@@ -262,14 +262,16 @@ class History:
 
     The strategy decides how many pictures a round has and which parents they have; a chain is a
     candidate's `lineage`. The last round may be incomplete while the search is running. `feedback`
-    is what a person said between rounds, in order. `ended` is the budget limit (a field of Budget,
-    or SHARED) that ended a search which would continue.
+    is what a person said between rounds, in order; `proposed` are reflections for the next round
+    that wait for the next answer. `ended` is the budget limit (a field of Budget, or SHARED) that
+    ended a search which would continue.
     """
 
     rounds: tuple[tuple[Candidate, ...], ...] = ()
     cost: Cost = Cost()
     feedback: tuple[Feedback, ...] = ()
     ended: str = ""
+    proposed: Feedback | None = None
 
     def __iter__(self) -> Iterator[Candidate]:
         return chain.from_iterable(self.rounds)
@@ -344,13 +346,14 @@ class History:
         if round_index not in (len(self.rounds), len(self.rounds) - 1):
             raise ValueError(f"Round {round_index} is neither the last round nor the next one.")
         begun = self.rounds[round_index] if round_index < len(self.rounds) else ()
-        return replace(self, rounds=(*self.rounds[:round_index], begun + candidates), ended="")
+        rounds = (*self.rounds[:round_index], begun + candidates)
+        return replace(self, rounds=rounds, ended="", proposed=None)
 
     def answered(self, said: Feedback) -> History:
         """This history with a person's feedback on it; ValueError for feedback on another."""
         if said.after != len(self):
             raise ValueError(f"It was said of {said.after} pictures, and there are {len(self)}.")
-        return replace(self, feedback=(*self.feedback, said))
+        return replace(self, feedback=(*self.feedback, said), proposed=None)
 
     def charged(self, cost: Cost) -> History:
         return replace(self, cost=self.cost + cost)

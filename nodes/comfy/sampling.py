@@ -60,7 +60,7 @@ def is_independent(sampler: Any) -> bool:
         return sampler in INDEPENDENT
     if getattr(sampler, "extra_options", None):  # may ask for noise
         return False
-    function = getattr(sampler, "sampler_function", None)
+    function: Any = getattr(sampler, "sampler_function", None)
     own = getattr(function, "__module__", "") == comfy.samplers.k_diffusion_sampling.__name__
     return own and function.__name__.removeprefix("sample_") in INDEPENDENT
 

@@ -22,7 +22,7 @@ from ...reflectionflow_core.search.portfolio import Replaying
 from ...reflectionflow_core.settings import Budget
 from .judging import check_judges, errors_of_verifier
 from .kept import ROUNDS, search_key
-from .rounds import kept
+from .rounds import keep_unjudged
 from .running import BatchProgress
 from .sockets import SearchActors, SearchState
 from .stopping import STOPPING
@@ -62,7 +62,7 @@ class PromptSearch(Replaying):
                     ROUNDS.keep(self.key, self.reached, steps=self.steps)
                 yield history
         except UnjudgedError as error:
-            where = kept(before, error.history)
+            where = keep_unjudged(before, error.history)
             raise UnjudgedError(error.history, f"{self.prompt}: {error} {where}") from error
 
 

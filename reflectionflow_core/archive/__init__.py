@@ -22,8 +22,9 @@ from PIL import Image
 from ..feedback import Feedback
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
-from ..texts import parse_json, reason_of
+from ..texts import reason_of
 from . import files
+from .answers import RESTORE, asking_cost, read_feedback, read_proposed
 from .lines import (
     COUNTED,
     SHARED,
@@ -50,15 +51,14 @@ __all__ = [
 ]
 
 RUN, HISTORY = "run.json", "history.jsonl"
-FEEDBACK = "feedback.jsonl"
+FEEDBACK, PROPOSED = "feedback.jsonl", "proposed.json"
 IMAGES, LATENTS = "images", "latents"
 PICTURES = "round-*.png"  # in IMAGES; beside them may lie what other programs put there
 BEST, SHEET, PAGE = "best.png", "sheet.png", "report.html"
-MADE_HERE = (RUN, HISTORY, FEEDBACK, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
-WRITTEN_LATER = (FEEDBACK, BEST, SHEET, PAGE)  # only after a picture is in the history
+MADE_HERE = (RUN, HISTORY, FEEDBACK, PROPOSED, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
+WRITTEN_LATER = (FEEDBACK, PROPOSED, BEST, SHEET, PAGE)  # only after a picture is in the history
 NOTHING_YET = History()
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
-RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,10 @@ class Archive:
             self._write(candidate, slot, history.cost)
         for said in answers:
             self._write_feedback(said)
+        if history.proposed is None:
+            files.remove(self.folder / PROPOSED)
+        elif history.proposed != self.history.proposed:
+            self.write(PROPOSED, feedback_line(history.proposed))
         self.history = history
         self._write_timing(history)
         self._write_best(history)
@@ -119,7 +123,7 @@ class Archive:
         if len(self.history.rounds) <= round_index + 1:
             return self.history
         begun = self.history.before(round_index + 1, 0)
-        return replace(begun, cost=self._costs[len(begun) - 1] + _asking_cost(begun))
+        return replace(begun, cost=self._costs[len(begun) - 1] + asking_cost(begun))
 
     def drop_last(self, count: int) -> None:
         """Removes the last pictures from the folder; their cost stays counted.
@@ -131,6 +135,7 @@ class Archive:
         history = self.history
         self.history = kept = history.without_last(count)
         self._write_timing(kept)  # first: no line will tell what the others have cost
+        files.remove(self.folder / PROPOSED)
         if not len(kept):  # without a picture they would be remains of lost ones
             for name in WRITTEN_LATER:
                 files.remove(self.folder / name)
@@ -172,7 +177,7 @@ class Archive:
     def _write_timing(self, history: History) -> None:
         cost = history.cost
         told = self._costs[len(history) - 1] if len(history) else Cost(vlm_calls=self._calls)
-        told += _asking_cost(history)
+        told += asking_cost(history)
         record = {"seconds": dict(cost.seconds), "slowest": cost.slowest, "ended": history.ended}
         counts = {name: getattr(cost, name) for name in COUNTED}
         if any(count > getattr(told, name) for name, count in counts.items()):
@@ -237,10 +242,11 @@ def _read(folder: Path, known: History) -> Recording:
     _check_complete(folder, len(entries), *written)
     timing, ended, untimed = read_timing(folder / TIMING)
     history = _history(folder, entries, known)
-    answers, lost = _read_feedback(folder / FEEDBACK, len(history))
+    answers, lost = read_feedback(folder / FEEDBACK, len(history))
     history = replace(history, feedback=answers, ended=ended)
+    history = replace(history, proposed=read_proposed(folder / PROPOSED, history))
     spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
-    spent += _asking_cost(history)
+    spent += asking_cost(history)
     counts = {name: max(getattr(spent, name), getattr(timing, name)) for name in COUNTED}
     history = replace(history, cost=replace(timing, **counts))
     costs = tuple(entry.cost for entry in entries)
@@ -308,31 +314,6 @@ def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple
     size = sum(len(line) + 1 for line in lines)
     dropped = f"The last line of {path.name} was cut off while it was written; it is ignored."
     return entries, size, (dropped,) if torn else ()
-
-
-def _asking_cost(history: History) -> Cost:
-    """The cost of texts written before a person was asked about the latest picture."""
-    calls = sum(said.calls for said in history.feedback if said.after == len(history))
-    return Cost(vlm_calls=calls)
-
-
-def _read_feedback(path: Path, pictures: int) -> tuple[tuple[Feedback, ...], tuple[str, ...]]:
-    """What a person said, and a notice about a line that was cut off."""
-    *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    answers: list[Feedback] = []
-    for line in lines:
-        try:
-            said = Feedback.from_data(parse_json(line))
-            if not (answers[-1].after if answers else 0) < said.after <= pictures:
-                raise ValueError(f"it speaks of {said.after} pictures")
-        except ValueError as error:
-            number = len(answers) + 1
-            raise InputError(
-                f"Line {number} of {path} is damaged: {reason_of(error)}. {RESTORE}"
-            ) from error
-        answers.append(said)
-    dropped = f"The last line of {path.name} was cut off; it is ignored."
-    return tuple(answers), (dropped,) if torn else ()
 
 
 def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:

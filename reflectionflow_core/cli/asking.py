@@ -20,15 +20,18 @@ from ..texts import usable_text, user_path
 from .screen import Screen
 
 HELP = """\
-Enter alone goes on as planned. Or say, a line each, and end with an empty line:
+Enter alone goes on as planned. Or type one or more of these lines, then an empty line:
   2                    picture 2 is the winner; the search goes on from it
   -3                   veto picture 3
   2: turn the mug red  what to change in picture 2
   2 box 0.1 0.2 0.5 0.6    where: left, top, right, bottom as fractions
   2 mask FILE.png      where this picture is white; only there it is corrected
-  prompt: a red mug    paint from these words from now on; "prompt:" takes them back
-  stop                 end here and keep the best; --resume asks again
+  prompt: a red mug    paint from these words from now on
+  prompt:              paint from the search's own words again
+  stop                 end here and keep the best; --resume goes on, or asks again if no other
+                       line was typed before it
 """
+STOP = "stop"
 ONCE_MORE = "Say all of it again, or press Enter to go on as planned."
 LINE = re.compile(
     r"-\s*(?P<veto>[0-9]{1,6})|(?P<number>[0-9]{1,6})\s*"
@@ -42,12 +45,15 @@ class StoppedByPersonError(Exception):
 
 
 class Terminal:
-    """Asks on a screen and reads lines; at the end of input the search continues as planned."""
+    """Asks on a screen and reads lines; at the end of input the search continues as planned.
+
+    `stops` is True once the person has ended the search.
+    """
 
     def __init__(
         self, folder: Path, screen: Screen, read_line: Callable[[], str] | None = None
     ) -> None:
-        self.folder, self.screen = folder, screen
+        self.folder, self.screen, self.stops = folder, screen, False
         self.read_line = read_line or sys.stdin.readline
 
     def answer(self, pause: Pause, progress: Progress = SILENT) -> Feedback:
@@ -62,10 +68,14 @@ class Terminal:
         while line := self.read_line() or ("" if said == pause.unchanged else "\n"):
             told = line.strip()
             try:
-                if not told:
-                    pause.check(said)
-                    return said
-                said = with_line(said, told)
+                if told and told != STOP:
+                    said = with_line(said, told)
+                    continue
+                if told and said.changes_nothing:
+                    raise StoppedByPersonError
+                pause.check(said)
+                self.stops = bool(told)
+                return said
             except ValueError as error:  # an InputError, too
                 self.screen.say(f"{error} {'This line is ignored.' if told else ONCE_MORE}")
                 said = said if told else pause.unchanged
@@ -89,8 +99,6 @@ def pause_text(pause: Pause, folder: Path) -> str:
 
 def with_line(said: Feedback, line: str) -> Feedback:
     """The feedback with one more line; raises InputError or ValueError for an invalid line."""
-    if line == "stop":
-        raise StoppedByPersonError
     usable_text(line, "line")
     if line.startswith("prompt:"):
         return replace(said, prompt=line.removeprefix("prompt:").strip())

@@ -198,7 +198,7 @@ def _steps(
     person = page or Terminal(archive.folder, screen)
     for history in search_with_pauses(asked.prompt, asked.settings, actors, person, past, screen):
         yield history
-        if page and page.stops:  # with choices, which are kept by now
+        if person.stops:  # with choices, which are kept by now
             raise StoppedByPersonError
 
 

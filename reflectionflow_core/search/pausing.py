@@ -92,15 +92,16 @@ def search_with_pauses(
     progress: Progress = SILENT,
     clock: Callable[[], float] = monotonic,
 ) -> Generator[History]:
-    """Like `search`, but asks a person after every round; yields after each answer, too.
+    """Like `search`, but asks a person after every round; yields before and after each answer, too.
 
     A history that ends with a whole round without an answer is asked about first, so a search that
     was killed while it waited asks again.
     """
     while True:
         if awaits_answer(history, settings, actors):
-            history = ask_person(prompt, settings, actors, person, history, progress, clock)
-            yield history
+            history = yield from ask_person(
+                prompt, settings, actors, person, history, progress, clock
+            )
         before = len(history)
         steps = search(prompt, settings, actors, history, progress, clock, one_round=True)
         for history in steps:
@@ -125,14 +126,19 @@ def ask_person(
     history: History,
     progress: Progress = SILENT,
     clock: Callable[[], float] = monotonic,
-) -> History:
-    """The history with the person's answer. Raises InputError for an answer without effect."""
-    requests, cost = planned(prompt, settings, actors, history, progress, clock)
+) -> Generator[History, None, History]:
+    """Yields the history with the proposed reflections, which whoever is asked again gets without
+    further cost; then with the answer, and returns that. Raises InputError for an answer without
+    effect."""
+    requests, proposed, cost = planned(prompt, settings, actors, history, progress, clock)
+    history = replace(history, proposed=proposed).charged(cost)
+    yield history
     pause = Pause(prompt, settings, actors, history, requests)
     said = person.answer(pause, progress)
     pause.check(said)
-    texts = tuple(request.reflection for request in requests) if cost.seconds else ()
-    return history.answered(replace(said, planned=texts, calls=cost.vlm_calls)).charged(cost)
+    history = history.answered(replace(said, planned=proposed.planned, calls=proposed.calls))
+    yield history
+    return history
 
 
 def upcoming(history: History, settings: SearchSettings, actors: Actors) -> list[Request]:
@@ -150,13 +156,17 @@ def planned(
     history: History,
     progress: Progress,
     clock: Callable[[], float],
-) -> tuple[tuple[Request, ...], Cost]:
-    """The next round's requests with their reflections, and the cost of writing these."""
+) -> tuple[tuple[Request, ...], Feedback, Cost]:
+    """The next round's requests with their reflections, these as proposals, and the cost of writing
+    them: none for those that the history has."""
     next_ones = upcoming(history, settings, actors)
     requests = [prepared(request, prompt, settings, history) for request in next_ones]
+    known = history.proposed
+    if known and known.after == len(history) and len(known.planned) == len(requests):
+        return tuple(map(_proposing, requests, known.planned)), known, Cost()
     asked, writer = [request for request in requests if request.asks_writer], actors.writer
     if not asked or writer is None:
-        return tuple(requests), Cost()
+        return tuple(requests), Feedback(len(history)), Cost()
     progress.check()
     began = clock()
     later = [replace(request, reflection="-") for request in requests]  # without the writer's calls
@@ -165,6 +175,11 @@ def planned(
     question = partial(writer.reflect, prompt, asked, progress)
     texts, calls = ask_within_budget(settings.budget, spent, writer, len(asked), question)
     written = iter(complete(texts, len(asked), "reflect"))
-    requests = [replace(r, reflection=next(written)) if r.asks_writer else r for r in requests]
+    requests = [_proposing(r, next(written)) if r.asks_writer else r for r in requests]
+    proposed = Feedback(len(history), planned=tuple(r.reflection for r in requests), calls=calls)
     seconds = MappingProxyType({"reflect": clock() - began})
-    return tuple(requests), Cost(vlm_calls=calls, seconds=seconds)
+    return tuple(requests), proposed, Cost(vlm_calls=calls, seconds=seconds)
+
+
+def _proposing(request: Request, reflection: str) -> Request:
+    return replace(request, reflection=reflection) if request.asks_writer else request

@@ -25,12 +25,14 @@ class Standing:
     """Where the search of one prompt stands.
 
     `gain` (0 to 1) is the estimated probability that its next picture is its first to pass. If a
-    round is `under_way`, it was interrupted and is completed first.
+    round is `under_way`, it was interrupted and is completed first. `judged`: it has a picture that
+    could be judged.
     """
 
     gain: float
     cost: Cost
     under_way: bool
+    judged: bool = False
 
 
 class Search(Protocol):
@@ -56,7 +58,8 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
     standings = [search.standing for search in searches]
     waiting = set(range(len(searches)))
     errors: list[UnjudgedError] = []
-    left = 1  # searches that may still fail in a row
+    # Searches that may still fail in a row.
+    left = PATIENCE if any(standing.judged for standing in standings) else 1
     while waiting:
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
         others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
@@ -128,7 +131,8 @@ def standing_of(history: History, settings: SearchSettings, actors: Actors) -> S
         return Standing(expected_gain(history), history.cost, under_way=False)
     batch = next_batch(history, replace(settings, budget=Budget()), actors)
     under_way = batch is not None and batch.start + batch.recorded > 0
-    return Standing(expected_gain(history), history.cost, under_way)
+    judged = any(candidate.verdict.judged for candidate in history)
+    return Standing(expected_gain(history), history.cost, under_way, judged)
 
 
 def play_round(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -12,6 +13,8 @@ from scripted_vlm import ScriptedVlm
 from vlm_server import Asked, Reply, Script, VlmServer, refuses, says, too_many
 
 from reflectionflow_core.allowance import NoCallsLeftError, calls_allowed, take_calls
+from reflectionflow_core.archive import open_archive, read_recording
+from reflectionflow_core.archive.run_file import Run
 from reflectionflow_core.evolvers.think_first import PromptExpander
 from reflectionflow_core.evolvers.vlm import VlmEvolver
 from reflectionflow_core.feedback import Feedback
@@ -19,7 +22,13 @@ from reflectionflow_core.inspectors.vlm import VlmInspector
 from reflectionflow_core.judge_errors import OTHER, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT, Actors, Progress
 from reflectionflow_core.record import History, InputError, Stage, Verdict
-from reflectionflow_core.search import Pause, UnjudgedError, ask_person, search
+from reflectionflow_core.search import (
+    Pause,
+    UnjudgedError,
+    ask_person,
+    search,
+    search_with_pauses,
+)
 from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.vlm.endpoint import Endpoint
@@ -142,8 +151,28 @@ def test_proposals_at_a_pause_are_paid_from_the_same_budget() -> None:
     *_, history = search(PROMPT, settings, actors, one_round=True)
     spent = len(vlm.asked)
     limited = replace(settings, budget=Budget(vlm_calls=spent + 1 + 2))
-    said = ask_person(PROMPT, limited, actors, Unmoved(), history)
+    *_, said = ask_person(PROMPT, limited, actors, Unmoved(), history)
     assert len(vlm.asked) == said.cost.vlm_calls == spent + 1  # the verdict takes two
+
+
+def test_proposals_stay_paid_in_the_folder_where_the_person_stops_at_the_pause(
+    tmp_path: Path,
+) -> None:
+    class Leaving:
+        def answer(self, pause: Pause, progress: Progress = SILENT) -> Feedback:
+            raise KeyboardInterrupt
+
+    vlm = ScriptedVlm(lambda _: "no JSON", lambda _: (0.2, 0.8))
+    settings = SearchSettings(width=1, depth=1, axes=("noise", "reflection"))
+    for begun in range(3):
+        with open_archive(tmp_path, resume=bool(begun)) as archive:
+            archive.begin(Run(PROMPT, settings, {}, {}, {}))
+            with pytest.raises(KeyboardInterrupt):
+                for history in search_with_pauses(
+                    PROMPT, settings, staffed(vlm), Leaving(), archive.history
+                ):
+                    archive.append(history)
+        assert read_recording(tmp_path).history.cost.vlm_calls == len(vlm.asked)
 
 
 def test_a_prompt_that_is_thought_through_is_paid_from_the_same_budget() -> None:

@@ -294,6 +294,18 @@ def test_the_terminal_asks_in_numbers_and_lines_and_resume_asks_again(
     assert len(read_recording(out).history.feedback) == 3
 
 
+def test_what_was_typed_before_stop_is_kept(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    options = ("--out", out, "--width", 1, "--depth", 2, "--drafts", 3, "--ask")
+    assert ask(monkeypatch, "3\nstop\n", PROMPT, *options) == 0
+    (said,) = read_recording(out).history.feedback
+    assert said.picked == 2
+    third = Image.open(out / "images" / "round-000-002.png")
+    assert Image.open(out / "best.png").tobytes() == third.tobytes()
+    assert ask(monkeypatch, "", "--out", out, "--resume", "--no-ask") == 0
+    assert read_recording(out).history.rounds[1][0].parent is not None
+
+
 def test_the_end_of_input_ends_an_answer(tmp_path, monkeypatch):
     options = (PROMPT, "--out", tmp_path, "--width", 1, "--depth", 1, "--ask")
     assert ask(monkeypatch, "1: make it blue", *options) == 0

@@ -11,10 +11,11 @@ from fakes import Toys, ToyVerifier, examples, facts, picture, read_back
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
+from PIL.Image import Image
 
-from reflectionflow_core.protocols import Actors
+from reflectionflow_core.protocols import SILENT, Actors, Progress
 from reflectionflow_core.record import Candidate, Cost, History, Verdict
-from reflectionflow_core.search import InMemory, portfolio
+from reflectionflow_core.search import InMemory, UnjudgedError, portfolio
 from reflectionflow_core.search.portfolio import (
     Replaying,
     Standing,
@@ -146,6 +147,23 @@ class Slow:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_prompt_is_not_begun_where_a_batch_as_slow_as_the_others_is_too_slow(count: int) -> None:
     assert len(list(portfolio([Slow() for _ in range(count)], Budget(seconds=25)))) == 2
+
+
+def test_a_prompt_that_nobody_can_judge_does_not_end_a_batch_that_is_continued() -> None:
+    class Unsure(ToyVerifier):
+        def verify(self, prompt: str, images: Sequence[Image], progress: Progress = SILENT):
+            if prompt == PROMPTS[1]:
+                return [Verdict.unjudged("refused")] * len(images)
+            return super().verify(prompt, images, progress)
+
+    settings = SearchSettings(strategy="noise", width=1, depth=3)
+    who = Toys(verifier=Unsure(pass_at=1.5)).actors()
+    jobs = [InMemory(prompt, settings, who) for prompt in PROMPTS[:3]]
+    for history in jobs[0].play(Budget()):  # in an earlier session
+        assert len(history) == 1
+    with pytest.raises(UnjudgedError):
+        list(portfolio(jobs, Budget()))
+    assert [len(job.history) for job in (jobs[0], jobs[2])] == [4, 4]
 
 
 @effort(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
