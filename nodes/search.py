@@ -21,6 +21,7 @@ from torch import Tensor
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import as_data, contact_sheet, history_text
+from ..reflectionflow_core.search import is_over
 from ..reflectionflow_core.search.budget import limit_calls
 from ..reflectionflow_core.search.checks import check_search, check_understood
 from ..reflectionflow_core.settings import RECOMMENDED, SearchSettings
@@ -235,8 +236,10 @@ class ReflectionStep(io.ComfyNode):
         ask_seconds: int = 600,
         **handles: Any,
     ) -> io.NodeOutput:
-        del handles  # only their wires are needed
-        if not history.done and history.next_round <= depth:
+        more = history.next_round <= depth or not is_over(
+            history.history, history.settings_until(depth), SearchActors(**handles).actors
+        )
+        if not history.done and more:
             links, asked = links_of(cls.hidden), PauseChoice(ask_me, ask_seconds)
             before = links["history"], history.next_round
             return next_step(GraphBuilder(), *before, depth, links, asked)

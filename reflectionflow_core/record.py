@@ -182,6 +182,7 @@ class Request:
     * `context`: earlier pictures of the chain for actors that can look at several, the latest last.
     * `corrects`: the parent is repainted as `reflection` says; otherwise text alone is painted.
     * `evolves`: the prompt is rewritten after looking at the parent.
+    * `unchanged`: a correction with nothing to change, so that no writer is asked.
     * `speculative`: painted only if its preview beats its parent, or the best so far.
     * `action`: the strategy's name for it, kept in the record.
     * `stage`: the number of the planned stage that the picture is inspected by.
@@ -203,6 +204,7 @@ class Request:
     scout: bool = False
     region: Region | None = None
     broken: tuple[str, ...] = ()
+    unchanged: bool = False
 
     @classmethod
     def correcting(cls, image: Image, prompt: str, reflection: str, seed: Seed) -> Request:
@@ -219,7 +221,7 @@ class Request:
 
     @property
     def asks_writer(self) -> bool:
-        return self.corrects and not self.reflection
+        return self.corrects and not self.reflection and not self.unchanged
 
     @property
     def required_parent(self) -> Candidate:

@@ -5,6 +5,7 @@ Command line, node inputs, help and record are made from these fields.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Collection
 from dataclasses import Field, dataclass, field, fields
@@ -45,7 +46,7 @@ class Budget:
     Pictures, steps and calls are never exceeded. Calls are planned with the actors' estimates; if
     models have to be asked repeatedly, the last pictures may stay unjudged. Only a batch that is
     slower than all before it can exceed the seconds. Raises InputError for a limit that is not
-    above zero.
+    a number above zero, and for more than 10,000,000 steps.
     """
 
     images: int | None = setting(None, "maximum number of pictures", metavar="N")
@@ -69,9 +70,16 @@ class Budget:
     def __post_init__(self) -> None:
         for f in fields(self):
             limit = getattr(self, f.name)
-            if limit is not None and not limit > 0:
+            if limit is not None and not (_is_number(f, limit) and limit > 0):
+                kind = "number" if _may_be_fraction(f) else "whole number"
                 raise InputError(
-                    f"The budget of {_label(f)} is {limit}. Give a number above zero, or no budget."
+                    f"The budget of {_label(f)} is {limit!r}. "
+                    f"Give a {kind} above zero, or no budget."
+                )
+            most = f.metadata.get("most")
+            if limit is not None and most is not None and limit > most:
+                raise InputError(
+                    f"The budget of {_label(f)} is {limit:,}. Give at most {most:,}, or no budget."
                 )
 
 
@@ -81,10 +89,10 @@ class SearchSettings:
 
     `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
     `drafts` first pictures (None: one per chain). A strategy without such chains interprets these
-    numbers in its own way, but never plans more than `depth` rounds after its first. `stop` ends
-    the search: "never", at the first picture that "passed", or at a score. Pictures that are
-    painted from `draft_prompt` are still judged by the user's prompt. Raises InputError for values
-    out of range.
+    numbers in its own way, but never plans more than `depth` rounds after its first; only scouts
+    finish a preview that passes in the last one. `stop` ends the search: "never", at the first
+    picture that "passed", or at a score. Pictures that are painted from `draft_prompt` are still
+    judged by the user's prompt. Raises InputError for values of another kind or out of range.
     """
 
     width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
@@ -181,7 +189,7 @@ class SearchSettings:
     looks: int = setting(
         2,
         "if the judge's error rates are known: how often it is asked again, at most, about a "
-        "picture that passed, in other words or about another crop",
+        "picture that may be right, in other words or about another crop",
         metavar="N",
         least=0,
         most=MAX_LOOKS,
@@ -228,7 +236,8 @@ class SearchSettings:
         object.__setattr__(self, "axes", tuple(axis for axis in AXES if axis in self.axes))
         if self.mask is not None:
             check_mask(self.mask)
-        if isinstance(self.stop, str) and self.stop not in STOPS:
+        is_score = isinstance(self.stop, int | float) and math.isfinite(self.stop)
+        if isinstance(self.stop, bool) or not (is_score or self.stop in STOPS):
             raise InputError(
                 f"There is no stop rule named {self.stop!r}. "
                 f"Choose one of: {', '.join(STOPS)}, a score."
@@ -307,8 +316,24 @@ def _check(f: Field[Any], value: Any) -> None:
         check_choice(_label(f), value, choices)
     elif value is not None and "least" in f.metadata:
         low, high = f.metadata["least"], f.metadata["most"]
+        if not _is_number(f, value):
+            kind = "number" if _may_be_fraction(f) else "whole number"
+            raise InputError(f"The {_label(f)} is {value!r}. Give a {kind} from {low} to {high:,}.")
         if not low <= value <= high:
             raise InputError(f"The {_label(f)} is {value}. Give a number from {low} to {high:,}.")
+
+
+def _is_number(f: Field[Any], value: Any) -> bool:
+    """Whether a value is a number of the field's kind, and finite."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (
+        _may_be_fraction(f) and isinstance(value, float) and math.isfinite(value)
+    )
+
+
+def _may_be_fraction(f: Field[Any]) -> bool:
+    return "float" in str(f.type)
 
 
 def check_choice(name: str, value: str, known: Collection[str]) -> None:

@@ -26,6 +26,8 @@ def fresh_file(given: Mapping[str, Any]) -> Path:
     if not given.get("out", "").strip():
         raise InputError("There is no file for the results. Give one with --out FILE.")
     file = Path(given["out"])
+    if file.is_dir() or not file.name:
+        raise InputError(f"{file} is a folder. Give a file, such as {file / 'results.json'}.")
     if file.suffix in BESIDE:
         raise InputError(
             f"{file} would be a file beside the results. Choose a name that ends in .json."

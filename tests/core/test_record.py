@@ -97,11 +97,19 @@ def test_the_same_axes_in_any_order_and_repeated_are_the_same_settings() -> None
         (lambda: SearchSettings(axes=()), "must change something"),
         (lambda: SearchSettings(stop="soon"), "never, passed, a score"),
         (lambda: SearchSettings(stop="a score"), "no stop rule named 'a score'"),
+        (lambda: SearchSettings(stop=True), "no stop rule named True"),
+        (lambda: SearchSettings(stop=float("nan")), "no stop rule named nan"),
+        (lambda: SearchSettings(stop=None), "no stop rule named None"),  # type: ignore[arg-type]
+        (lambda: SearchSettings(width=2.5), "Give a whole number from 1"),  # type: ignore[arg-type]
+        (lambda: SearchSettings(width="3"), "The width is '3'"),  # type: ignore[arg-type]
+        (lambda: SearchSettings(depth=True), "The depth is True"),
         (lambda: SearchSettings(width=1000, depth=1000), "1,001,000 pictures are more"),
         (lambda: Budget(images=0), "budget of images is 0"),
         (lambda: Budget(vlm_calls=-1), "budget of VLM calls is -1"),
         (lambda: Budget(steps=0), "budget of steps is 0"),
         (lambda: Budget(seconds=float("nan")), "budget of seconds is nan"),
+        (lambda: Budget(images="3"), "budget of images is '3'"),  # type: ignore[arg-type]
+        (lambda: Budget(steps=10_000_001), "budget of steps is 10,000,001. Give at most"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_words(

@@ -12,6 +12,7 @@ from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts, read_bac
 from PIL import Image
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
+from reflectionflow_core.feedback import Feedback
 from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import (
@@ -107,6 +108,22 @@ def test_a_scout_that_passes_is_painted_on_at_once_from_what_it_showed() -> None
     assert isinstance(finished.seed, Restart) and finished.seed.level == FINISH_LEVEL
     assert finished.steps == looks.generator.steps_from(FINISH_LEVEL) < STEPS
     assert history.best is finished
+
+
+def test_a_scout_that_passes_in_the_last_round_is_finished_as_in_a_deeper_search() -> None:
+    short, deep = (last(toys(2, 3), replace(SCOUTS, depth=depth)) for depth in (1, 4))
+    assert short.rounds[1][1].verdict.passed
+    assert [c.action for c in short.rounds[2]] == [FINISH]
+    assert short.best.finished and short.best.verdict.passed
+    assert facts(short) == facts(deep)
+
+
+def test_a_vetoed_scout_is_not_painted_whole() -> None:
+    passing = candidate(0.9, verdict=Verdict(0.9, passed=True))
+    finished = candidate(0.2, finished=True, action=FINISH, parent=passing)
+    rounds = ((candidate(0.1, finished=True),), (passing,), (finished,))
+    assert scout_to_finish(History(rounds)) is passing
+    assert scout_to_finish(History(rounds, feedback=(Feedback(3, vetoed=(1,)),))) is None
 
 
 def test_a_pass_that_is_none_when_it_is_painted_on_is_painted_once_more_with_all_steps() -> None:
@@ -248,7 +265,7 @@ def test_a_search_that_resumes_does_what_it_would_have_done() -> None:
 
 def test_a_deeper_search_begins_as_a_shallower_one() -> None:
     shallow, deep = (last(toys(5), replace(SCOUTS, depth=depth)) for depth in (4, 9))
-    assert facts(History(deep.rounds[:5]))[1] == facts(shallow)[1]
+    assert facts(History(deep.rounds[: len(shallow.rounds)]))[1] == facts(shallow)[1]
 
 
 def test_a_scout_is_judged_even_where_its_preview_has_not_converged() -> None:

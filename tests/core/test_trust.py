@@ -319,6 +319,16 @@ def test_a_doubted_pass_is_painted_again_before_anything_else() -> None:
     assert len(history) == 2
 
 
+def test_a_doubted_pass_is_painted_again_from_its_own_prompt_and_no_text_is_written() -> None:
+    toys = Toys(verifier=Repeating())
+    settings = SearchSettings(strategy="adaptive", width=1, depth=4, seed=3)
+    *_, history = search(PROMPT, settings, replace(toys.actors(), errors=errors(0.3, 0.02, 1.0)))
+    draft, again, *_ = history
+    assert (again.action, again.prompt, again.reflection) == (CONFIRM, draft.prompt, "")
+    assert again.seed != draft.seed
+    assert toys.writer.log == [] == toys.evolver.log
+
+
 def test_a_verifier_that_cannot_look_in_another_way_sees_a_crop() -> None:
     verifier = ToyVerifier(pass_at=0.0)
     searched(verifier, errors(0.4, 0.1, 0.0), looks=2)

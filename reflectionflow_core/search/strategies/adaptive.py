@@ -32,8 +32,8 @@ def adaptive(settings: SearchSettings) -> Rounds:
     Round 0 paints `drafts` pictures (1 by default), and the best of them each begin a chain. In
     every later round each chain does what the policy decides, and another chain begins with a
     draft while there are fewer than `width`. The search ends when all chains stop. A pass that is
-    doubtful by the judge's known error rates is first repainted unchanged: if the repaint passes
-    too, both verdicts count.
+    doubtful by the judge's known error rates is first repainted from its own prompt, with nothing
+    to change: if the repaint passes too, both verdicts count.
     """
     decide = policy_named(settings.policy)
     first = settings if settings.drafts else replace(settings, drafts=1)
@@ -70,11 +70,12 @@ def step(
         axes = tuple(axis for axis in settings.axes if axis != "reflection")
         settings = replace(settings, axes=axes)
     if action == CONFIRM:
-        parent = past.best
-    else:
-        # A picture that could not be judged has no known fault to correct.
-        latest = action == CONTINUE and chain[-1].verdict.judged and not chain[-1].broken
-        parent = chain[-1] if latest else best_of(since_start(chain))
+        asked = correction(settings, past, position, past.best)
+        same = {"prompt": past.best.prompt, "evolves": False, "unchanged": True}
+        return replace(asked, action=action, **same)
+    # A picture that could not be judged has no known fault to correct.
+    latest = action == CONTINUE and chain[-1].verdict.judged and not chain[-1].broken
+    parent = chain[-1] if latest else best_of(since_start(chain))
     return replace(correction(settings, past, position, parent), action=action)
 
 

@@ -31,7 +31,8 @@ def scouts(settings: SearchSettings) -> Rounds:
     The best scout that passes is finished at once; if the picture does not pass, it is painted
     again from the scout's noise with all steps. If no scout passes, or the verifier cannot tell,
     the best one is finished after PATIENCE scouts, if it ranks above the finished pictures. A
-    finished picture that passes ends the search.
+    finished picture that passes ends the search. A scout that passes in the last round is finished
+    in a round more.
     """
     past = yield drafts(settings if settings.drafts else replace(settings, drafts=1))
     for _ in range(settings.depth):
@@ -46,6 +47,8 @@ def scouts(settings: SearchSettings) -> Rounds:
                 scout_of(settings, past, position, sent + position, parents)
                 for position in range(settings.width)
             ]
+    while not has_passed(past) and (scout := scout_to_finish(past)) and looks_right(scout):
+        past = yield [finish(settings, past, scout)]
 
 
 def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request:
@@ -77,8 +80,9 @@ def changed_in(scout: Candidate) -> Region | None:
 def scout_to_finish(past: History) -> Candidate | None:
     """The scout to finish next; None if more scouts are to be sent first."""
     last = past.rounds[-1][0]
-    if last.action == FINISH and last.parent and looks_right(last.parent):
-        return None if last.verdict.passed else last.parent
+    scout = last.parent if last.action == FINISH else None
+    if scout and looks_right(scout) and any(scout is each for each in past.eligible):
+        return None if last.verdict.passed else scout
     finished = {id(candidate.parent) for candidate in past if candidate.action == FINISH}
     looks = [c for c in past.eligible if not c.finished and c.verdict.judged]
     waiting = [look for look in looks if id(look) not in finished]
