@@ -37,7 +37,7 @@ from ..settings import Budget
 from ..texts import TextError, decode_text
 from ..vlm.named import HUB_ID
 from .ahead import rest_of_batch
-from .judging import check_judge, knowing_errors, with_errors_of
+from .judging import check_judge, knowing_errors, say_unused_errors, with_errors_of
 from .outcome import CommandOutcome
 from .preparing import (
     Author,
@@ -62,6 +62,7 @@ from .run import (
     say,
 )
 from .screen import Screen, best_so_far, quieten_libraries, short_score
+from .unloaded import unloaded_actors, unloaded_author
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
 ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages", "ask")
@@ -133,8 +134,11 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
     with _opened(folder, given.get("resume", False)) as recorded:
         choice, asked = asked_for_batch(given, folder, recorded)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
-        asked = check_judge(choice, asked, given)
-        asked = with_errors_of(asked, recorded)
+        _, unloaded = unloaded_actors(given, choice, asked, recorded)
+        for run in runs_of(asked):
+            check_prompt(run, asked.settings.budget, unloaded_author(asked, choice), unloaded)
+        asked = with_errors_of(check_judge(choice, asked, given), recorded)
+        say_unused_errors(asked, choice)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked, given)
         author = author_of(asked, choice)
         with limit_calls(asked.settings.budget):

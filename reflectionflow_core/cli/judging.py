@@ -126,10 +126,15 @@ def knowing_errors(
     """The actors with the verifier's known errors; InputError for settings without effect, also for
     `given` ones with their default value."""
     errors = errors_of_verifier(asked.judge, choice)
-    if unused := unused_errors(asked.judge, several=errors is None):
-        _say(unused)
     check_trust(asked.settings, errors, given)
     return replace(actors, errors=errors)
+
+
+def say_unused_errors(asked: Run, choice: ActorChoice) -> None:
+    """Says that errors which are known are not used, if so."""
+    several = errors_of_verifier(asked.judge, choice) is None
+    if unused := unused_errors(asked.judge, several=several):
+        _say(unused)
 
 
 def errors_of_verifier(recorded: Mapping[str, Any], choice: ActorChoice) -> JudgeErrors | None:

@@ -27,7 +27,7 @@ from ..search.checks import check_trust
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
-from .dry_run import judge_text, model_text, unloaded
+from .dry_run import judge_text, model_text
 from .effects import Situation, check_effects
 from .judging import errors_of_verifier, judge_of, looks
 from .me import check_nobody_is_asked
@@ -36,6 +36,7 @@ from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
 from .screen import quieten_libraries
+from .unloaded import unloaded
 from .watching import pool_text, watch
 
 NEEDED_TEXTS = {"stages": "a plan", "draft_prompt": "a thought"}  # by setting

@@ -38,7 +38,7 @@ from ..vlm.named import HUB_ID, price_in_profile
 from ..vlm.profiles import command_line_folder
 from .asking import StoppedByPersonError, Terminal
 from .effects import Situation, check_effects
-from .judging import check_judge, knowing_errors, with_errors_of
+from .judging import check_judge, knowing_errors, say_unused_errors, with_errors_of
 from .me import check_heard
 from .naming import command_text, flag_of, name_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
@@ -48,6 +48,7 @@ from .preparing import prepared
 from .reporting import found, write_reports
 from .review import ReviewPage
 from .screen import Screen, quieten_libraries
+from .unloaded import unloaded_search
 
 BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
 UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
@@ -70,8 +71,10 @@ def run(
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
             check_budget(given, archive.folder, archive.history.cost)
-        asked = check_judge(choice, asked, given)
-        asked = with_errors_of(asked, archive.run if len(archive.history) else None)
+        begun = archive.run if len(archive.history) else None
+        unloaded_search(given, choice, asked, begun, archive.history)
+        asked = with_errors_of(check_judge(choice, asked, given), begun)
+        say_unused_errors(asked, choice)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked, given)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         with limit_calls(asked.settings.budget, asked.calls):

@@ -16,6 +16,7 @@ from fakes import ToyCorrector, Toys, ToyVerifier
 from PIL import Image
 
 from reflectionflow_core.cli import main
+from reflectionflow_core.cli import run as run_command
 from reflectionflow_core.cli.completion import completion
 from reflectionflow_core.cli.naming import command_text
 from reflectionflow_core.cli.parser import SHELLS, make_parser
@@ -96,6 +97,41 @@ def test_quiet_prints_the_result_alone(tmp_path, capsys):
     assert "no folder" in capsys.readouterr().err.lower()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--max-steps", "3"], "To paint one picture takes 12 diffusion steps"),
+        (["--trust", "0.9"], "trust"),
+        (["--screen", "yes-no", "--vlm", "vlm"], "shortlist"),
+        (["--strategy", "staged", "--draft-prompt", "a cup"], "draft"),
+        (["--strategy", "reflection", "--writer", "vlm"], "asks a vision-language model"),
+        (["--device", "tpu"], "tpu"),
+        (["--verifier", "objects"], "detector"),
+        (["--verifier", "clip-score:nowhere"], "nowhere"),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_what_is_wrong_is_said_before_a_model_is_loaded(
+    options, words, many, tmp_path, capsys, monkeypatch
+):
+    def loaded(*_):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vlm").mkdir()
+    (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
+    asked = ["--prompts", "prompts.txt"] if many else ["a red circle"]
+    assert main(["run", *asked, "--out", "out", *options], build_actors=loaded) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def only_toys(monkeypatch):
+    """Runs are not checked for the real models that toys stand for."""
+    monkeypatch.setattr(run_command, "unloaded_search", lambda *_: None)
+
+
+@pytest.mark.usefixtures("only_toys")
 def test_a_report_names_the_limit_that_ended_a_run_until_the_run_goes_on(tmp_path):
     out = tmp_path / "out"
     ended = "Ended after the drafts, before 1 round: the budget of steps is used up."
@@ -165,6 +201,7 @@ def test_a_search_that_ended_at_a_pass_says_why_more_rounds_paint_nothing(tmp_pa
     assert "Nothing is left to paint. Ended after the drafts, before 9 rounds: a picture" in said
 
 
+@pytest.mark.usefixtures("only_toys")
 def test_a_verifier_that_only_ranks_is_said_to_end_no_search(tmp_path, capsys):
     asked = ["run", "a red cup", "--out", str(tmp_path / "out"), "--verifier", "reward:x"]
     assert main(asked, build_actors=toys) == 0

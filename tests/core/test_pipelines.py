@@ -20,7 +20,7 @@ from core.tiny_pipelines import TINY, make
 from PIL import Image
 
 from reflectionflow_core.cli import main
-from reflectionflow_core.cli.dry_run import unloaded
+from reflectionflow_core.cli.unloaded import unloaded
 from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.painters import check_size
 from reflectionflow_core.pipelines import load
