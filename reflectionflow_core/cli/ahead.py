@@ -44,8 +44,9 @@ def rest_of(
     ahead = forecast(settings, actors, past, pass_rate)
     if ahead is None:
         return None
-    usual = ahead.usual + before.cost if ahead.usual else None
-    return replace(ahead, most=ahead.most + before.cost, usual=usual)
+    usual = ahead.usual.plus(before.cost) if ahead.usual else None
+    prices = (*ahead.prices, before.cost)
+    return replace(ahead, most=ahead.most + before.cost, usual=usual, prices=prices)
 
 
 def rest_of_batch(

@@ -20,6 +20,7 @@ from ..record import (
 )
 from ..search import Forecast, unjudged_text
 from ..search.budget import out_of_time
+from ..search.forecast import AverageCost
 from ..search.loop import replayed, stopped
 from ..search.strategies import STRATEGIES
 from ..settings import Budget, SearchSettings
@@ -87,15 +88,24 @@ def forecast_text(
     if found.usual is not None and found.pass_rate is not None:
         usual = _price_text(found.usual, seconds_each, price_each)
         text += f"; on average {usual}, as {found.pass_rate:.0%} of such pictures passed so far"
+    if found.seconds is not None:
+        text += f"; no batch begins that would exceed {duration(found.seconds)}"
     return f"{text}."
 
 
 def _price_text(
-    cost: Cost, seconds_each: float | None, price_each: float | None, calls_are: str = ""
+    cost: Cost | AverageCost,
+    seconds_each: float | None,
+    price_each: float | None,
+    calls_are: str = "",
 ) -> str:
-    parts = [counted(cost.images, "picture"), counted(cost.steps, "step")]
+    pictures = f"{cost.images:,.1f}".removesuffix(".0")
+    parts = [
+        counted(cost.images, "picture") if isinstance(cost, Cost) else f"{pictures} pictures",
+        counted(round(cost.steps), "step"),
+    ]
     if cost.vlm_calls:
-        parts.append(counted(cost.vlm_calls, "VLM call") + calls_are)
+        parts.append(counted(round(cost.vlm_calls), "VLM call") + calls_are)
     known = seconds_each is not None
     parts.append(duration(cost.images * seconds_each) if known else "an unknown time")
     if cost.vlm_calls and price_each is not None:

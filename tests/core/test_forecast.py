@@ -55,10 +55,15 @@ def test_searches_that_share_a_budget_cost_together_what_it_pays_for_at_most():
     assert each is not None
     free = forecast_together([each] * 3, Budget(), Cost())
     assert free is not None and free.usual is not None
-    assert (free.most.images, free.usual.images, free.sure) == (9, 6, True)
+    assert (free.most.images, free.usual.images, free.sure) == (9, 3 * 1.75, True)
     tight = forecast_together([each] * 3, Budget(images=7), Cost(images=3))
     assert tight is not None and tight.usual is not None
-    assert (tight.most.images, tight.usual.images) == (4, 4)
+    assert (tight.most.images, tight.usual.images) == (4, pytest.approx(4))
+    steps = forecast_together([each] * 3, Budget(steps=20), Cost())
+    assert steps is not None
+    assert (steps.most.images, steps.most.steps) == (5, 20)  # of 4 steps each
+    spent = forecast_together([each] * 3, Budget(images=3), Cost(images=3))
+    assert spent is not None and spent.most == Cost()
     assert forecast_together([each, None], Budget(), Cost()) is None
 
 
@@ -66,18 +71,29 @@ def test_the_average_follows_from_how_often_a_picture_passes():
     settings = replace(SETTINGS, stop="passed", width=1, drafts=1, depth=2)
     found = forecast(settings, Toys().actors(), pass_rate=0.5)
     assert found is not None and found.usual is not None
-    assert found.usual.images == 2  # 1 + 1/2 + 1/4, rounded up
+    assert found.usual.images == 1.75  # 1 + 1/2 + 1/4
+    batches = forecast(replace(settings, drafts=4, batch_size=4), Toys().actors(), pass_rate=0.5)
+    assert batches is not None and batches.usual is not None
+    assert batches.usual.images == 4 + 1 / 16 + 1 / 32
+    rounds = replace(settings, stop="never", strategy="adaptive", drafts=4)
+    whole = forecast(rounds, Toys().actors(), pass_rate=0.5)
+    assert whole is not None and whole.usual is not None
+    assert whole.usual.images > 4  # a pass ends this strategy at the end of a round
     endless = forecast(replace(settings, stop="never"), Toys().actors(), pass_rate=0.5)
     assert endless is not None and endless.usual is None
     text = forecast_text(found, seconds_each=2.0)
     assert text.startswith(
-        "At most 3 pictures, 12 steps, 7 VLM calls without repeats, 6.0 s; on average 2 pict"
+        "At most 3 pictures, 12 steps, 7 VLM calls without repeats, 6.0 s; "
+        "on average 1.8 pictures, 7 steps, 3 VLM calls, 3.5 s"
     )
     assert "unknown time" in forecast_text(found)
     for each, price in ((0.1, "0.7 (0.1"), (300.0, "2,100 (300"), (1e-5, "0.00007 (0.00001")):
         assert f"a price of {price} a call)" in forecast_text(found, price_each=each)
     assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
-    scouts = forecast(replace(SETTINGS, strategy="scouts"), Toys().actors())
+    limited = forecast(replace(SETTINGS, budget=Budget(seconds=90)), Toys().actors())
+    assert "no batch begins that would exceed 1 min 30 s" in forecast_text(limited)
+    scouts = forecast(replace(SETTINGS, strategy="scouts"), Toys().actors(), pass_rate=0.5)
+    assert scouts is not None and scouts.usual is None
     assert re.match(
         r"About \d+ steps, 3 pictures or more painted to the end", forecast_text(scouts)
     )
