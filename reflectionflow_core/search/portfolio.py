@@ -15,7 +15,7 @@ from ..record import Candidate, Cost, History
 from ..settings import Budget, SearchSettings
 from .loop import EMPTY, next_batch, search
 from .policies import has_passed
-from .unjudged import PATIENCE, UnjudgedError
+from .unjudged import MOST_UNJUDGED_IN_A_ROW, UnjudgedError
 
 LIMITS = ("images", "vlm_calls", "seconds", "steps")
 
@@ -52,8 +52,8 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
 
     Yields every History with the index of its search. The search with the highest gain is next, the
     first of equals. A search whose pictures cannot be judged ends; its UnjudgedError is raised when
-    the others have ended, or at once if no picture was judged before or PATIENCE searches fail in a
-    row.
+    the others have ended, or at once if no picture was judged before or MOST_UNJUDGED_IN_A_ROW
+    searches fail in a row.
     """
     standings = [search.standing for search in searches]
     waiting = set(range(len(searches)))
@@ -72,7 +72,7 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
                 for history in searches[index].play(budget):
                     played = True
                     if len(history) and last_of(history).verdict.judged:
-                        left = PATIENCE
+                        left = MOST_UNJUDGED_IN_A_ROW
                     yield index, history
             except UnjudgedError as error:
                 errors.append(error)

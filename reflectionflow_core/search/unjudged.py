@@ -9,7 +9,7 @@ from ..record import Candidate, History
 from ..settings import SearchSettings
 
 MOST_REASONS = 3  # that are quoted
-PATIENCE = 3  # pictures in a row; one or two may be a server's bad moment
+MOST_UNJUDGED_IN_A_ROW = 3  # pictures or searches; one or two may be a server's bad moment
 
 
 class UnjudgedError(RuntimeError):
@@ -33,13 +33,13 @@ def _without_pictures(message: str) -> UnjudgedError:
 
 def check_judged(history: History, settings: SearchSettings) -> None:
     """Raises UnjudgedError after a batch if no picture was judged so far, or none of the last ones:
-    as many as a round or a batch has, and at least PATIENCE."""
+    as many as a round or a batch has, and at least MOST_UNJUDGED_IN_A_ROW."""
     count = trailing_unjudged(history)
     if not count:
         return
     if count == len(history):
         raise UnjudgedError(history, unjudged_text(history))
-    if count >= max(PATIENCE, settings.width, settings.batch_size):
+    if count >= max(MOST_UNJUDGED_IN_A_ROW, settings.width, settings.batch_size):
         words = reasons_text(history.unjudged[-count:])
         message = f"The last {count} of {len(history)} pictures could not be judged: {words}"
         raise UnjudgedError(history, message)
