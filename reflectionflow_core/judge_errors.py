@@ -178,7 +178,7 @@ def errors_line(errors: JudgeErrors) -> str:
     parts = [f"{each.missed} of {each.wrong_shown} {WRONG[each.kind]}" for each in worst]
     misses = ", ".join(parts) or f"none of {total.wrong_shown} wrong statements"
     alarms = f"{total.false_alarms} of {total.right_shown} right statements"
-    return f"This judge misses {misses}, and takes {alarms} for wrong."
+    return f"This judge misses {misses}, and calls {alarms} wrong."
 
 
 def _parsed(data: object) -> JudgeErrors:

@@ -113,5 +113,6 @@ def why_no_path(text: str) -> str:
 
 def no_folder(path: str | Path, give: str) -> InputError:
     """The error for a path that is not a folder: a file, or nothing. `give` says what to do."""
-    what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"
+    is_file = Path(path).is_file()
+    what = f"{path} is a file, not a folder" if is_file else f"There is no folder {path}"
     return InputError(f"{what}. {give}")

@@ -173,8 +173,8 @@ EFFECTS: dict[str, OptionNeeds] = {
     "parents": OptionNeeds(
         "rounds that start from a picture of their chain",
         lambda now: starts_from_parents(now.settings),
-        f"Give --strategy {in_words(CONTINUING)}; with noise as the only one of the --axes it also "
-        "takes --noise-search zero_order",
+        f"Give --strategy {in_words(CONTINUING)}; with --axes noise alone, also give "
+        "--noise-search zero_order",
         rounds=True,
     ),
     "axes": ROUNDS,

@@ -93,7 +93,7 @@ class PersonVerifier:
         progress.check()
         if self.asked.ended:
             return Verdict.unjudged(NOBODY)
-        self.asked.show(image, f"It was to show: {prompt}\n{JUDGE}")
+        self.asked.show(image, f"It should show: {prompt}\n{JUDGE}")
         while (line := self.asked.line()) is not None:
             try:
                 return verdict_of(line)
@@ -219,8 +219,8 @@ def check_heard(choice: ActorChoice, quiet: bool, asks: bool = False) -> None:
     """Raises InputError for questions to a person that --quiet would hide."""
     if quiet and (asks or asks_person(choice)):
         raise InputError(
-            "--quiet hides the questions that you are to answer. Remove --quiet, or whoever asks: "
-            "--ask, or the actor me."
+            "--quiet hides the questions that you are to answer. Remove --quiet, or remove --ask "
+            "and the actor me."
         )
 
 

@@ -90,7 +90,7 @@ class Parser(argparse.ArgumentParser):
             )
         message = message.removeprefix("argument ").rstrip(".")
         message = re.sub(r"ignored explicit argument '.*'$", "takes no value", message)
-        message = re.sub(r"^the following arguments are required: (.*)", r"\1 is missing", message)
+        message = re.sub(r"^the following arguments are required: (.*)", r"missing: \1", message)
         raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
     def error_unknown(self, strange: Sequence[str], found: argparse.Namespace) -> NoReturn:

@@ -219,11 +219,24 @@ def device_named(name: str | torch.device | None) -> torch.device:
         value.item()  # fails on one that holds no values
         return value.device
     except (RuntimeError, AssertionError, ImportError) as error:
-        why = first_line(error).partition(". ")[0].rstrip(".")  # torch goes on for a page
         raise InputError(
-            f"There is no device {str(name)!r} here: {why}. "
-            "Choose cpu, or what `reflectionflow doctor` finds."
+            f"There is no device {str(name)!r} here{_why(error)}. Choose {' or '.join(_devices())}."
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Torch's reason as a clause; "" for its list of all device types, most of which are not here.
+
+    Only the first sentence, since torch goes on for a page.
+    """
+    reason = first_line(error).partition(". ")[0].rstrip(".")
+    return "" if reason.startswith("Expected one of") else f": {reason}"
+
+
+def _devices() -> list[str]:
+    """The devices of this machine, as --device takes them."""
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), *mps, "cpu"]
 
 
 def total_bytes(tensors: Iterable[Tensor]) -> int:

@@ -3,7 +3,7 @@
     python tests/benchmarks/judge_measured.py [--questions 200]
 
 The server sees drawn scenes exactly. It misses 40 % of wrong counts, 25 % of wrong positions and
-5 % of other faults, takes 5 % of what is right for wrong, and repeats 80 % of its answers when it
+5 % of other faults, calls 5 % of right statements wrong, and repeats 80 % of its answers when it
 is asked again.
 """
 

@@ -71,8 +71,8 @@ def test_every_plan_paints_the_same_picture(saved: Path, plan: str) -> None:
     [
         ({"dtype": "fp16"}, r"'fp16'.*bf16, fp32"),
         ({"plan": "magic"}, r"'magic'.*auto, resident, phased, streamed"),
-        ({"device": "magic"}, r"no device 'magic' here: .* Choose cpu"),
-        ({"device": f"cuda:{torch.cuda.device_count()}"}, r"no device 'cuda:\d' here: .* cpu"),
+        ({"device": "magic"}, r"no device 'magic' here\. Choose .*cpu\.$"),
+        ({"device": f"cuda:{torch.cuda.device_count()}"}, r"no device 'cuda:\d' here: .* cpu\.$"),
     ],
 )
 def test_unknown_names_are_refused_by_naming_those_that_exist(saved, arguments, message) -> None:
@@ -156,7 +156,7 @@ def test_of_two_variants_the_plain_one_counts_and_hidden_files_do_not(tmp_path: 
 
 @pytest.mark.parametrize("name", ["vulkan", "hpu"])
 def test_a_missing_device_is_told_in_short(name: str) -> None:
-    with pytest.raises(InputError, match=rf"no device '{name}' here: .{{1,120}}\. Choose cpu, or"):
+    with pytest.raises(InputError, match=rf"no device '{name}' here: .{{1,120}}\. Choose .*cpu\.$"):
         placement.device_named(name)
 
 

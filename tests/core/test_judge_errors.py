@@ -87,7 +87,7 @@ def test_errors_are_kept_by_judge_and_a_damaged_entry_is_told(tmp_path: Path) ->
 
 
 def test_a_report_says_what_the_judge_misses_the_worst_first() -> None:
-    said = "This judge misses 4 of 10 wrong counts, and takes 1 of 22 right statements for wrong."
+    said = "This judge misses 4 of 10 wrong counts, and calls 1 of 22 right statements wrong."
     assert errors_line(ERRORS) == said
     assert judge_text({"errors": ERRORS.data()}) == said
     both = judge_text({"sees": True, "calls": 5, "errors": ERRORS.data()})
@@ -95,8 +95,8 @@ def test_a_report_says_what_the_judge_misses_the_worst_first() -> None:
     assert "format 9" in judge_text({"errors": {"format": 9}})
     worst = JudgeErrors("a", (KindErrors("thing", 9, 1), KindErrors("number", 8, 2, 3, 1)))
     assert errors_line(worst) == (
-        "This judge misses 2 of 8 wrong counts, 1 of 9 wrong things, and takes 1 of 3 right "
-        "statements for wrong."
+        "This judge misses 2 of 8 wrong counts, 1 of 9 wrong things, and calls 1 of 3 right "
+        "statements wrong."
     )
     assert errors_line(JudgeErrors("a", (KindErrors("thing", 9),))).startswith(
         "This judge misses none of 9 wrong statements"

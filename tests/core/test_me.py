@@ -43,6 +43,7 @@ def test_a_person_judges_and_nonsense_is_asked_again(typed, capsys):
     assert second == Verdict(1.0, True)
     assert not third.judged and fourth.failure == NOBODY
     said = capsys.readouterr().err
+    assert "It should show: a dog" in said
     assert "That is not a mark." in said and "A picture with faults is not right." in said
 
 

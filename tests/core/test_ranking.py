@@ -69,7 +69,7 @@ def test_what_is_known_of_the_judge_is_said_and_stands_on_the_page(
     known.write_text(json.dumps(errors.data()))
     options = ["--judge-errors", str(known), "--out", str(out)]
     assert main(["rank", str(folder), "a red circle", "--verifier", "exact", *options]) == 0
-    said = "This judge misses 4 of 10 wrong counts, and takes 1 of 10 right statements for wrong."
+    said = "This judge misses 4 of 10 wrong counts, and calls 1 of 10 right statements wrong."
     assert f"{known}: {said}" in capsys.readouterr().err
     assert f"verifier exact · {said}" in (out / "ranking.html").read_text()
 
@@ -98,7 +98,7 @@ def test_a_link_that_leads_nowhere_is_named_and_a_name_steers_no_terminal(folder
     ("given", "match"),
     [
         (["{}/none", "a red circle"], "There is no folder"),
-        (["{}/pictures/blue.png", "a red circle"], "is a file, no folder"),
+        (["{}/pictures/blue.png", "a red circle"], "is a file, not a folder"),
         (["{}", "a red circle"], "has no pictures"),
         ([" ", "a red circle"], "The name of the folder is empty"),
         (["{}/pictures", "a red circle", "--out", ""], "The name of the folder is empty"),
