@@ -175,7 +175,7 @@ def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     from .batch import is_batch
     from .run import check_run_folder, run_with_page
 
-    folder = given["folder"]
+    folder = _named_folder(given)
     if is_batch({"out": folder}):
         raise InputError(f"{folder} holds many prompts. Give the folder of one of them.")
     check_run_folder(folder)
@@ -237,10 +237,15 @@ def _report(given: Given) -> CommandOutcome:
     from .batch import is_batch, report_batch
     from .reporting import report
 
-    folder = given["folder"]
-    if not folder.strip():
-        raise InputError("The name of the folder is empty. Give the --out folder of a run.")
+    folder = _named_folder(given)
     return report_batch(Path(folder)) if is_batch({"out": folder}) else report(folder)
+
+
+def _named_folder(given: Given) -> str:
+    """The folder of a run; raises InputError for an empty name."""
+    if not given["folder"].strip():
+        raise InputError("The name of the folder is empty. Give the --out folder of a run.")
+    return given["folder"]
 
 
 def _evaluate(given: Given, command: str) -> CommandOutcome:

@@ -63,9 +63,12 @@ def with_drawn_seed(given: Mapping[str, Any], recorded: int | None) -> Mapping[s
     """
     if given.get("seed") != RANDOM_SEED:
         return given
-    seed = chosen_seed(RANDOM_SEED) if recorded is None else recorded
+    if recorded is not None:  # it may have been given, not drawn
+        sys.stderr.write(f"The run's own seed {recorded} is used.\n")
+        return {**given, "seed": recorded}
+    seed = chosen_seed(RANDOM_SEED)
     unkept = " A dry run keeps nothing, so the run itself draws another."
-    said = unkept if given.get("dry_run") and recorded is None else ""
+    said = unkept if given.get("dry_run") else ""
     sys.stderr.write(f"The seed is {seed}, drawn at random.{said}\n")
     return {**given, "seed": seed}
 

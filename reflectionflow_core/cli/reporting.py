@@ -11,7 +11,7 @@ from typing import Any
 
 from ..archive import PAGE, SHEET, Run, read_recording
 from ..archive.files import replace_file
-from ..record import History, InputError
+from ..record import History, InputError, Verdict
 from ..report import contact_sheet, cost_text, html_page
 from ..report.words import passed_text
 from ..search import unjudged_text
@@ -51,9 +51,15 @@ def _result(history: History) -> Iterator[str]:
         return
     passed = passed_text(verdict)
     yield f"Best score {verdict.score:.3g}{f', {passed}' if passed else ''}, after {spent}."
-    yield f"Still wrong: {'; '.join(verdict.unmet) or 'nothing that the verifier sees'}"
+    yield f"Still wrong: {_still_wrong(verdict)}"
     if failed:
         yield failed
+
+
+def _still_wrong(verdict: Verdict) -> str:
+    if verdict.passed is None and not verdict.unmet and not verdict.trust:
+        return "unknown, since the verifier does not say what passes"
+    return "; ".join(verdict.unmet) or "nothing that the verifier sees"
 
 
 def summary(folder: Path, history: History) -> str:

@@ -165,10 +165,17 @@ def spent_text(history: History, budget: Budget) -> str:
         "images": (cost.images, "pictures"),
         "steps": (cost.steps, "steps"),
         "vlm_calls": (cost.vlm_calls, "VLM calls"),
-        "seconds": (round(cost.total_seconds), "seconds"),
+        "seconds": (_shown_seconds(cost.total_seconds, budget.seconds), "seconds"),
     }
     known = [(*used, getattr(budget, name)) for name, used in spent.items()]
-    return ", ".join(f"{n:,} of {most:,.10g} {what}" for n, what, most in known if most is not None)
+    limited = [each for each in known if each[-1] is not None]
+    return ", ".join(f"{n:,.10g} of {most:,.10g} {what}" for n, what, most in limited)
+
+
+def _shown_seconds(spent: float, limit: float | None) -> float:
+    """The seconds, rounded to whole ones unless so few are allowed that this would mislead."""
+    whole = limit is None or limit >= 10 or spent >= 100
+    return round(spent) if whole else float(f"{spent:.3g}")
 
 
 def best_so_far(history: History) -> str:

@@ -20,7 +20,8 @@ from PIL import Image
 import reflectionflow_core
 from reflectionflow_core.archive import files, open_archive
 from reflectionflow_core.cli import main
-from reflectionflow_core.record import InputError
+from reflectionflow_core.protocols import SILENT
+from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.search import STRATEGIES
 
 ROOT = Path(reflectionflow_core.__file__).parents[1]
@@ -72,6 +73,18 @@ def test_a_run_leaves_pictures_a_history_and_reports(tmp_path, capsys):
         "At most 7 pictures, 28 steps, 15 VLM calls without repeats, an unknown time.\n"
     )
     assert said.err.count("\n") == 8  # a plain line a picture, where there is no terminal
+
+
+def test_a_verifier_that_only_ranks_is_not_said_to_see_nothing_wrong(tmp_path, capsys):
+    class Ranking(ToyVerifier):
+        def verify(self, prompt, images, progress=SILENT):
+            found = super().verify(prompt, images, progress)
+            return [Verdict(verdict.score) for verdict in found]
+
+    words = ["run", PROMPT, "--out", str(tmp_path / "run"), "--depth", "0"]
+    main(words, build_actors=lambda *_: Toys(verifier=Ranking()).actors())
+    said = capsys.readouterr().out
+    assert "Still wrong: unknown, since the verifier does not say what passes" in said
 
 
 def test_the_same_request_gives_the_same_history(tmp_path):
@@ -295,6 +308,7 @@ def test_bad_input_is_told_and_nothing_is_touched(
         (["report", "gone"], "There is no folder gone"),
         (["report", "file"], "file is a file, not a folder. Give the --out folder of a run."),
         (["report", ""], "The name of the folder is empty"),
+        (["review", ""], "The name of the folder is empty. Give the --out folder of a run."),
         (["report", "."], "holds no finished picture"),
     ],
 )

@@ -483,6 +483,20 @@ def test_what_is_spent_of_a_large_budget_is_not_rounded():
     assert spent_text(spent, budget) == "2,400 of 1,234,567 steps, 0 of 90 seconds"
 
 
+@pytest.mark.parametrize(
+    ("spent", "limit", "said"),
+    [
+        (0.61234, 0.001, "0.612 of 0.001 seconds"),
+        (0.6, 5.0, "0.6 of 5 seconds"),
+        (1234.5, 5.0, "1,234 of 5 seconds"),
+        (12.7, 60.0, "13 of 60 seconds"),
+    ],
+)
+def test_few_seconds_are_shown_with_their_fractions(spent: float, limit: float, said: str) -> None:
+    history = History().charged(Cost(seconds={"paint": spent}))
+    assert spent_text(history, Budget(seconds=limit)) == said
+
+
 def test_a_command_is_quoted_for_its_shell(monkeypatch):
     words = ["run", "--out", r"C:\my runs\a"]
     monkeypatch.setattr("sys.platform", "win32")

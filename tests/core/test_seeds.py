@@ -116,6 +116,7 @@ def test_a_random_seed_of_a_run_is_recorded_and_replayed(tmp_path: Path, capsys)
     assert run("a red cube", "--out", again, *SMALL, "--seed", seed) == 0
     assert history(again) == history(first)
     assert run("--out", first, "--resume", "--seed", -1, "--depth", 2) == 0
+    assert f"The run's own seed {seed} is used." in capsys.readouterr().err
     assert run("--out", again, "--resume", "--depth", 2) == 0
     assert history(again) == history(first)
 
