@@ -13,6 +13,7 @@ from types import MappingProxyType
 from .evidence import Evidence
 
 DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of several verifiers
+NOT_LOOKED_AT = "Not looked at"  # how the explanation begins where only a screen saw the picture
 NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 
 
@@ -94,6 +95,11 @@ class Verdict:
     @property
     def judged(self) -> bool:
         return self.score is not None
+
+    @property
+    def left_out(self) -> bool:
+        """Whether a screen kept the picture from the verifier; then the score only orders it."""
+        return self.passed is None and self.explanation.startswith(f"{NOT_LOOKED_AT}:")
 
     @property
     def rank(self) -> float:

@@ -13,7 +13,7 @@ from PIL.Image import Image, Resampling
 
 from ..archive import RUN
 from ..archive.files import make_folder, replace_file
-from ..choice import RECORDED
+from ..choice import RECORDED, ActorChoice
 from ..pictures import ENDINGS, UNREAD, PictureError, read_picture
 from ..plugins import load_plugins
 from ..protocols import Progress, Verifier
@@ -24,6 +24,7 @@ from ..report.ranking import EDGE, Ranking, ranking_page, ranking_sheet, ranking
 from ..settings import SearchSettings
 from ..texts import no_folder
 from ..verdict import best_first
+from ..verifiers.screened import SHORTLIST
 from ..vlm.judge_check import judge_text
 from .dry_run import dry_ranking
 from .effects import Situation, check_effects
@@ -52,6 +53,7 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
     check_effects(Situation(SearchSettings(), choice, given, paints=False))
     check_heard(choice, given.get("quiet", False))
     files = picture_files(Path(given["folder"]))
+    _check_shortlist(choice, len(files))
     _check_out(given)
     if given.get("dry_run"):
         return dry_ranking(prompt, Path(given["folder"]), len(files), choice, given.get("out"))
@@ -67,6 +69,18 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
         page = Path(out) / FILES["page"]
     data = {"prompt": prompt, "pictures": _data(ranking)}
     return CommandOutcome(0 if ranking.best is not None else UNJUDGED, text, data, page)
+
+
+def _check_shortlist(choice: ActorChoice, pictures: int) -> None:
+    """Raises InputError for a screen that would leave no picture out."""
+    shortlist = SHORTLIST if choice.shortlist is None else choice.shortlist
+    together = min(pictures, BATCH)
+    if choice.screen is not None and shortlist >= together:
+        raise InputError(
+            f"A shortlist of {shortlist} leaves out none of the "
+            f"{counted(together, 'picture')} that are judged together. Give a smaller "
+            "--shortlist, or remove --screen."
+        )
 
 
 def _check_out(given: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from ..record import Candidate, History
 from ..report.words import duration
 from ..settings import Budget
 from ..texts import printable
+from ..verdict import NOT_LOOKED_AT
 
 
 def quieten_libraries(downloads: bool = False) -> None:
@@ -188,6 +189,6 @@ def best_so_far(history: History) -> str:
 def short_score(candidate: Candidate) -> str:
     """ "score 0.75", or why there is none."""
     verdict = candidate.verdict
-    return (
-        f"not judged ({verdict.failure})" if verdict.score is None else f"score {verdict.score:.3g}"
-    )
+    if verdict.score is None:
+        return f"not judged ({verdict.failure})"
+    return NOT_LOOKED_AT.lower() if verdict.left_out else f"score {verdict.score:.3g}"

@@ -22,6 +22,7 @@ from .words import (
     score_text,
     seed_text,
     shortened,
+    shown_score,
     stage_text,
 )
 
@@ -47,7 +48,7 @@ def score_line(candidate: Candidate) -> str:
     said = escape(passed_text(candidate.verdict))
     if said and candidate.finished:
         mark = f'<span class="yes">✓ {said}</span>' if passed else f"<span>{said}</span>"
-    return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
+    return f'<p class="score"><strong>{shown_score(candidate.verdict)}</strong> {mark}</p>'
 
 
 def asked_line(candidate: Candidate) -> str:
@@ -126,7 +127,8 @@ def rows(facts: Iterable[tuple[str, str]]) -> str:
 def picture(candidate: Candidate, edge: int, name: str) -> str:
     """The picture with the boxes of its verdict, and an alt text."""
     judged = candidate.verdict.judged
-    score = f"score {score_text(candidate.score)}" if judged else "not judged"
+    scored = judged and not candidate.verdict.left_out
+    score = f"{'score ' if scored else ''}{shown_score(candidate.verdict)}"
     alt = f"{name.capitalize()}, {score}, painted from: {shortened(candidate.prompt, MOST_ALT)}"
     if candidate.reflection:
         alt += f"; corrected as asked: {shortened(candidate.reflection, MOST_ALT)}"

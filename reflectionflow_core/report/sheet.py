@@ -23,8 +23,8 @@ from .words import (
     ended_text,
     notable_action,
     region_text,
-    score_text,
     settings_text,
+    shown_score,
     stage_text,
     wrong_text,
 )
@@ -295,7 +295,7 @@ def _fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
 def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> None:
     draw = ImageDraw.Draw(sheet)
     base = cell.y + box[1] + 12 + 16
-    text, font = lettered(score_text(cell.candidate.score), 18)
+    text, font = lettered(shown_score(cell.candidate.verdict), 18)
     draw.text((cell.x, base), text, INK, font, anchor="ls")
     passed = cell.candidate.verdict.passed
     mark, colour = ("passed", GREEN) if passed else ("not passed", MUTED)

@@ -24,6 +24,7 @@ from ..search.forecast import AverageCost
 from ..search.loop import replayed, stopped
 from ..search.strategies import STRATEGIES
 from ..settings import Budget, SearchSettings
+from ..verdict import NOT_LOOKED_AT
 
 DEFAULTS = SearchSettings()
 ELSEWHERE = "another search"  # where a picture comes from that is not in the history
@@ -265,6 +266,11 @@ def score_text(score: float | None) -> str:
     return f"{score:.3f}" if abs(score) < 100 else f"{score:.4g}"
 
 
+def shown_score(verdict: Verdict) -> str:
+    """The score, or that there is none that says anything about the picture."""
+    return NOT_LOOKED_AT.lower() if verdict.left_out else score_text(verdict.score)
+
+
 def seed_text(seed: Seed) -> str:
     if isinstance(seed, Neighbour):
         return f"{seed_text(seed.pivot)} + {seed.radius:g} towards {seed.seed}"
@@ -304,6 +310,8 @@ def verdict_text(verdict: Verdict) -> str:
     """The score and its reasons: "0.667, not passed: missing blue circle"; or why there is none."""
     if verdict.failure is not None:
         return f"{score_text(None)}: {' '.join(verdict.failure.split())}"
+    if verdict.left_out:
+        return shown_score(verdict) + verdict.explanation.removeprefix(NOT_LOOKED_AT).rstrip(".")
     passed, wrong = passed_text(verdict), "; ".join(verdict.unmet)
     fate = f", {passed}" if passed else ""
     return f"{score_text(verdict.score)}{fate}{f': {wrong}' if wrong else ''}"

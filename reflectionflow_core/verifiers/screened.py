@@ -15,7 +15,7 @@ from PIL.Image import Image
 from ..protocols import SILENT, Progress, Rechecking, Remembering, Verifier
 from ..record import Candidate, InputError
 from ..search.budget import calls_so_far, metered
-from ..verdict import Verdict
+from ..verdict import NOT_LOOKED_AT, Verdict
 from .ensemble import EnsembleMember, scored
 
 SHORTLIST = 2  # pictures per batch that the verifier judges
@@ -119,7 +119,7 @@ class ScreenedVerifier:
         return Verdict(
             self.lowest - 1 + self.screen.relative(cheap.score, first),
             aspects=MappingProxyType({self.screen.name: cheap.score}),
-            explanation=f"Not looked at: {self.shortlist} of its batch rank higher by "
+            explanation=f"{NOT_LOOKED_AT}: {self.shortlist} of its batch rank higher by "
             f"{self.screen.name.partition(':')[0]}.",  # the name without its folder
         )
 

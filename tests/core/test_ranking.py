@@ -74,6 +74,21 @@ def test_what_is_known_of_the_judge_is_said_and_stands_on_the_page(
     assert f"verifier exact · {said}" in (out / "ranking.html").read_text()
 
 
+def test_a_picture_that_a_screen_left_out_has_no_score_of_the_verifier(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "out"
+    screen = ["--screen", "noisy", "--verifier-error", "0", "--shortlist", "1"]
+    words = ["rank", str(folder), "a red circle", "--verifier", "exact", *screen]
+    assert main([*words, "--out", str(out)]) == 0
+    first, *others = capsys.readouterr().out.splitlines()[:3]
+    assert first.startswith("both <b>.png: 0.") or first.startswith("both <b>.png: 1.")
+    for line in others:
+        assert line.endswith(": not looked at: 1 of its batch rank higher by noisy")
+    page = (out / "ranking.html").read_text()
+    assert page.count("<strong>not looked at</strong>") == 2 and "<strong>-" not in page
+
+
 def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     (folder / "phone.HEIC").write_bytes(b"nothing")
@@ -107,6 +122,11 @@ def test_a_link_that_leads_nowhere_is_named_and_a_name_steers_no_terminal(folder
         (["{}/pictures", "a red circle", "--ground"], "--ground has no effect"),
         (["{}/pictures", "a cat", "--verifier", "objects"], "needs a detector"),
         (["{}/pictures", "a cat", "--width", "2"], "--width"),
+        (
+            ["{}/pictures", "a red circle", "--screen", "noisy", "--shortlist", "3"],
+            "A shortlist of 3 leaves out none of the 3 pictures that are judged together. Give a "
+            "smaller --shortlist, or remove --screen.",
+        ),
         (["{}/pictures", "a red circle", "--out", "{}"], "holds a run with a sheet of its own"),
         (["{}/pictures", "a red circle", "--out", "{}/mine"], "holds a sheet.png of something"),
         (["{}/pictures", "a red circle", "--out", "{}/pictures"], "holds the pictures to rank"),
