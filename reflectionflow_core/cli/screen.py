@@ -141,7 +141,7 @@ class Screen:
 
     def painted(self, history: History) -> None:
         latest = [*history][-1]
-        fate = "" if latest.finished else "dropped, "
+        fate = "" if latest.finished else "preview, "
         known = ", ".join(filter(None, [best_so_far(history), spent_text(history, self.budget)]))
         self.advance(len(history), known, f"{fate}{short_score(latest)}, {known}")
 

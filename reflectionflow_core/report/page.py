@@ -41,6 +41,8 @@ from .words import (
     counted,
     duration,
     ended_text,
+    finished_from,
+    preview_text,
     round_name,
     score_text,
     settings_text,
@@ -99,6 +101,7 @@ class _ReportPage:
     def __init__(self, history: History, prompt: str, edge: int) -> None:
         self.history, self.prompt, self.edge = history, prompt, edge
         self.names: Names = {id(c): candidate_name(*slot) for slot, c in history.placed}
+        self.finished = finished_from(history)
         self.rounds = {id(c): slot[0] for slot, c in history.placed}
         self.ranked = history.ranked
         self.best = self.ranked[0]
@@ -185,8 +188,8 @@ class _ReportPage:
         chart = score_chart(self.history)
         if not chart:
             return ""
-        dropped = len(self.history) - len(self.history.finished)
-        rings = " Rings were dropped after a preview." if dropped else ""
+        previews = len(self.history) - len(self.history.finished)
+        rings = " Rings are previews." if previews else ""
         crosses = " Crosses could not be judged." if self.history.unjudged else ""
         return (
             f"<figure>{chart}<figcaption>Score of each picture, in the order they were "
@@ -252,7 +255,7 @@ class _ReportPage:
         if best:
             yield '<span class="badge">best</span>'
         if not candidate.finished:
-            yield '<span class="dropped">dropped after a preview</span>'
+            yield f'<span class="preview">{preview_text(candidate, self.finished)}</span>'
         if said := self.said.get(id(candidate)):
             yield f'<span class="badge">{said}</span>'
 

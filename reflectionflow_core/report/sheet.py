@@ -17,10 +17,12 @@ from .lettering import lettered, wrapped
 from .marks import BOXES, BoxMark, marked
 from .words import (
     ELSEWHERE,
+    PREVIEW_ONLY,
     candidate_name,
     cost_text,
     counted,
     ended_text,
+    finished_from,
     notable_action,
     region_text,
     settings_text,
@@ -32,9 +34,10 @@ from .words import (
 PAPER, INK, MUTED, LINE = "#fbfaf8", "#22262b", "#777d86", "#dcd8d0"
 ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a5f95"
 MARKS = {"fault": RED, "seen": GREEN, "changed": BLUE}
-FADED = 0.6  # share of the background mixed into a dropped picture
+FADED = 0.6  # share of the background mixed into a preview
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
+DONE = "Done"  # the label of what a preview became
 NAME_LINES = 3  # lines of a name
 BOX = 3  # line width of a box in pixels, with its light edge
 
@@ -56,13 +59,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A candidate on the sheet; `x`, `y` are its top left corner."""
+    """A candidate on the sheet; `x`, `y` are its top left corner, `fate` that of a preview."""
 
     candidate: Candidate
     caption: tuple[Line, ...]
     row: int
     x: int
     y: int
+    fate: str = PREVIEW_ONLY
 
 
 def contact_sheet(
@@ -154,12 +158,16 @@ def _meanings(history: History, prompt: str) -> Iterator[str]:
 
 
 def _origins(laid: list[Column], history: History) -> Origins:
-    """Captions for arrows to another row: a name at both ends."""
+    """Captions for arrows to another row: a name at both ends; and what a preview became."""
     names = {candidate: candidate_name(*slot) for slot, candidate in history.placed}
     pairs = list(parents_elsewhere(laid))
     origins: Origins = {parent: [("Name", names[parent])] for _, parent in pairs if parent in names}
     for child, parent in pairs:
         origins.setdefault(child, []).append(("From", names.get(parent, ELSEWHERE)))
+    finished = finished_from(history)
+    for candidate in names:
+        if name := finished.get(id(candidate)):
+            origins.setdefault(candidate, []).append((DONE, f"as {name}"))
     return origins
 
 
@@ -180,7 +188,8 @@ def _cells(
                 origin = origins.get(candidate, [])
                 caption = tuple(caption_of(candidate, origin, prompt, box[0]))
                 x = MARGIN + index * (box[0] + GUTTER)
-                cells.append(Cell(candidate, caption, row, x, top))
+                fate = "preview" if DONE in dict(origin) else PREVIEW_ONLY
+                cells.append(Cell(candidate, caption, row, x, top, fate))
                 height = box[1] + 12 + 26 + sum(line.leading for line in caption)
                 lowest = max(lowest, top + height)
         top = lowest + ROW_GAP
@@ -299,10 +308,11 @@ def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
     draw.text((cell.x, base), text, INK, font, anchor="ls")
     passed = cell.candidate.verdict.passed
     mark, colour = ("passed", GREEN) if passed else ("not passed", MUTED)
-    if not cell.candidate.finished:
-        passed, mark, colour = False, "dropped", RED
     x = cell.x + round(font.getlength(text)) + 12
-    if passed is not None:
+    if not cell.candidate.finished:
+        word, small = lettered(cell.fate, 14)
+        draw.text((x, base), word, MUTED, small, anchor="ls")
+    elif passed is not None:
         _mark(sheet, (x, base - 14), passed, colour)
         word, small = lettered(mark, 14)
         draw.text((x + 22, base), word, colour, small, anchor="ls")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 
 from ..evidence import place_in_words
@@ -23,6 +23,7 @@ from ..search.budget import out_of_time
 from ..search.forecast import AverageCost
 from ..search.loop import replayed, stopped
 from ..search.strategies import STRATEGIES
+from ..search.strategies.scouts import FINISH
 from ..settings import Budget, SearchSettings
 from ..verdict import NOT_LOOKED_AT
 
@@ -36,6 +37,7 @@ LIMITS = {
     "seconds": "seconds",
     SHARED: "all prompts",
 }
+PREVIEW_ONLY = "preview only"
 NOT_ACCEPTED = "No chain goes on from it."
 OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflections and seeds
 
@@ -337,12 +339,30 @@ def notable_action(candidate: Candidate) -> str:
     return "" if candidate.action in OBVIOUS_ACTIONS else candidate.action
 
 
+def finished_from(history: History) -> dict[int, str]:
+    """The names of the pictures that were finished from previews, by the identity of these."""
+    names: dict[int, str] = {}
+    for slot, candidate in history.placed:
+        if candidate.action == FINISH and candidate.parent is not None:
+            names.setdefault(id(candidate.parent), candidate_name(*slot))
+    return names
+
+
+def preview_text(candidate: Candidate, finished: Mapping[int, str]) -> str:
+    """What became of a preview: "finished as round 2 no. 1"; "" for a finished picture.
+
+    `finished` is that of `finished_from`.
+    """
+    name = finished.get(id(candidate))
+    return "" if candidate.finished else f"finished as {name}" if name else PREVIEW_ONLY
+
+
 def history_text(history: History) -> str:
     """One line per picture: its action, its reflection and its verdict.
 
     Where pictures could not be judged one more line says how many.
     """
-    lines = []
+    lines, finished = [], finished_from(history)
     for (index, position), candidate in history.placed:
         reflection = " ".join(candidate.reflection.split())  # a person may write several lines
         asked = f"{reflection} → " if reflection else ""
@@ -350,7 +370,8 @@ def history_text(history: History) -> str:
         name = candidate_name(index, position).capitalize()
         action = notable_action(candidate)
         done = f", {action}" if action else ""
-        fate = "" if candidate.finished else "dropped after a preview, "
+        previewed = preview_text(candidate, finished)
+        fate = f"{previewed}, " if previewed else ""
         stage = f" (stage {stage_text(candidate)})" if candidate.inspection else ""
         broke = (
             f"; not accepted, it broke: {', '.join(candidate.broken)}" if candidate.broken else ""

@@ -201,12 +201,12 @@ def test_a_run_comes_back_from_the_disk_as_it_was(settings: SearchSettings, tmp_
     assert facts(read_recording(tmp_path).history) == facts(history)
 
 
-def test_a_report_shows_what_was_dropped() -> None:
+def test_a_report_shows_what_was_only_previewed() -> None:
     history = last(Toys(), POTENTIAL)
     count = len(dropped(history))
     page, told = html_page(history, PROMPT, POTENTIAL), history_text(history)
     assert page.count(" class=faded") == count
-    assert page.count('<span class="dropped">') == told.count("dropped") == count > 0
+    assert page.count('class="preview">preview only<') == told.count("preview only") == count > 0
     data = as_data(history, PROMPT, POTENTIAL)
     assert [c["finished"] for c in data["candidates"]] == [c.finished for c in history]
     assert contact_sheet(history, PROMPT, POTENTIAL).size[0] > 0

@@ -327,15 +327,16 @@ def test_every_picture_has_one_line_whatever_a_person_wrote():
     assert "turn it red, and move it → " in lines[-1]
 
 
-def test_a_dropped_picture_is_faded_and_said_to_be_dropped_whatever_its_verdict():
-    first = candidate(0.5)
+def test_a_preview_is_faded_and_has_no_mark_whatever_its_verdict():
+    plain = candidate(0.5)
+    first = replace(plain, verdict=replace(plain.verdict, unmet=()))
     for passed in (True, False, None):
         verdict = replace(first.verdict, passed=passed)
-        dropped = replace(first, verdict=verdict, parent=first, finished=False)
-        history = History().extended(0, (first,)).extended(1, (dropped,))
+        preview = replace(first, verdict=verdict, parent=first, finished=False)
+        history = History().extended(0, (first,)).extended(1, (preview,))
         shown = colours(contact_sheet(history, PROMPT))
         assert shown[(0x3B, 0x62, 0xD2)] == shown[(0xAE, 0xBD, 0xE8)] > 1000
-        assert RED in shown
+        assert RED not in shown and (0x2F, 0x7D, 0x4F) not in shown
         page = html_page(history, PROMPT)
         assert page.count("class=faded") == 1
         assert "✓ passed" not in page.partition("<script>")[0]

@@ -25,7 +25,7 @@ from reflectionflow_core.record import (
     Verdict,
 )
 from reflectionflow_core.report import as_data, contact_sheet, history_text, html_page
-from reflectionflow_core.report.words import settings_text
+from reflectionflow_core.report.words import candidate_name, settings_text
 from reflectionflow_core.search import search
 from reflectionflow_core.search.budget import FINISH_LEVEL
 from reflectionflow_core.search.strategies.scouts import (
@@ -348,7 +348,15 @@ def test_a_run_comes_back_from_the_disk_and_its_report_shows_the_scouts(tmp_path
     count = len(scouts_in(history))
     assert html_page(history, PROMPT, SCOUTS).count(" class=faded") == count > 0
     assert "2 scouts a round" in settings_text(SCOUTS)
-    assert history_text(history).count("dropped") == count
+    told, page = history_text(history), html_page(history, PROMPT, SCOUTS)
+    pictures = [(slot, c.parent) for slot, c in history.placed if c.action == FINISH]
+    names = {id(scout): candidate_name(*slot) for slot, scout in pictures}
+    assert names
+    for name in names.values():
+        assert f"finished as {name}, " in told
+        assert f'<span class="preview">finished as {name}</span>' in page
+    assert told.count("preview only") == count - len(names)
+    assert "Rings are previews." in page and "dropped" not in told + page
     data = as_data(history, PROMPT, SCOUTS)
     assert [c["finished"] for c in data["candidates"]] == [c.finished for c in history]
     assert contact_sheet(history, PROMPT, SCOUTS).size[0] > 0
