@@ -186,14 +186,14 @@ def _settings(settings: SearchSettings | None, model: str) -> Iterator[str]:
 
 def _size(settings: SearchSettings) -> Iterator[str]:
     """How many pictures the strategy paints."""
-    adaptive = settings.strategy == "adaptive"
-    drafts = settings.drafts or (1 if adaptive or settings.strategy == "scouts" else settings.width)
+    known = STRATEGIES.get(settings.strategy)  # or a plugin's, not loaded
+    drafts = settings.drafts or (1 if known and known.one_draft else settings.width)
     if settings.drafts or not settings.depth:
         yield counted(drafts, "draft")
     if settings.depth:
         yield _width(settings)
         ends = settings.stop != "never" or settings.budget != Budget()
-        fewer = ends or adaptive or settings.strategy == "staged"
+        fewer = ends or (known and known.ends) or settings.strategy == "staged"
         yield f"{'up to ' if fewer else ''}{counted(settings.depth, 'round')}"
     if settings.stages:
         yield counted(len(settings.stages), "stage")

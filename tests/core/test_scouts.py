@@ -347,7 +347,7 @@ def test_a_run_comes_back_from_the_disk_and_its_report_shows_the_scouts(tmp_path
     assert facts(read_recording(tmp_path).history) == facts(history)
     count = len(scouts_in(history))
     assert html_page(history, PROMPT, SCOUTS).count(" class=faded") == count > 0
-    assert "2 scouts a round" in settings_text(SCOUTS)
+    assert f"2 scouts a round · up to {SCOUTS.depth} rounds" in settings_text(SCOUTS)
     told, page = history_text(history), html_page(history, PROMPT, SCOUTS)
     pictures = [(slot, c.parent) for slot, c in history.placed if c.action == FINISH]
     names = {id(scout): candidate_name(*slot) for slot, scout in pictures}
