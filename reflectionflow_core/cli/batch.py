@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..archive import HISTORY, PAGE, RUN, Run, files, open_archive, read_recordi
 from ..archive.run_file import load_run
 from ..choice import ActorChoice
 from ..protocols import Actors
-from ..record import SHARED, History, InputError
+from ..record import SHARED, Cost, History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
 from ..search import (
@@ -48,7 +48,7 @@ from .preparing import (
     with_recorded_text,
     write_text,
 )
-from .reporting import as_record, write_reports
+from .reporting import as_record, spent_of, write_reports
 from .run import (
     INTERRUPTED,
     UNJUDGED,
@@ -327,8 +327,7 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
         if len(history) and ended is not None:
             history = _ended(folder / name, known, history, ended)
         rows.append(row_of(run.prompt, name, history))
-        if len(history):
-            records.append(as_record(folder / name, known, history))
+        records.append(as_record(folder / name, known, history))
         changed = ended is None or history is not recording.history or _grew(folder / name)
         if len(history) and changed:
             write_reports(folder / name, known, history)
@@ -336,7 +335,13 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
     page = overview_page(rows, about)
     files.replace_file(folder / OVERVIEW, page.encode("utf-8", "replace"))
     text = f"{overview_text(rows)}Overview: {folder / OVERVIEW}\n"
-    data = {"folder": str(folder), "overview": str(folder / OVERVIEW), "prompts": records}
+    data = {
+        "folder": str(folder),
+        "overview": str(folder / OVERVIEW),
+        "prompts": records,
+        "spent": spent_of(sum((row.cost for row in rows), Cost())),
+        "budget": asdict(batch.settings.budget),
+    }
     return CommandOutcome(text=text, data=data, page=folder / OVERVIEW)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..archive import PAGE, SHEET, Run, read_recording
 from ..archive.files import replace_file
-from ..record import History, InputError, Verdict
+from ..record import Cost, History, InputError, Verdict
 from ..report import contact_sheet, cost_text, html_page
 from ..report.words import passed_text
 from ..search import unjudged_text
@@ -83,8 +83,8 @@ def found(
 
 
 def as_record(folder: Path, run: Run, history: History) -> dict[str, Any]:
-    """What a search found, for programs; docs/cli.md describes it."""
-    best, cost = history.best, history.cost
+    """What a search found, for programs; docs/cli.md describes it. It may have no picture yet."""
+    painted = len(history) > 0
     return {
         "folder": str(folder),
         "prompt": run.prompt,
@@ -92,19 +92,29 @@ def as_record(folder: Path, run: Run, history: History) -> dict[str, Any]:
         "strategy": run.settings.strategy,
         "pictures": len(history),
         "unjudged": sum(not candidate.verdict.judged for candidate in history),
-        "best": {
-            "score": best.verdict.score,
-            "passed": best.verdict.passed,
-            "unmet": list(best.verdict.unmet),
-            "picture": str(folder / "best.png"),
-        },
-        "sheet": str(folder / SHEET),
-        "report": str(folder / PAGE),
-        "spent": {
-            "images": cost.images,
-            "steps": cost.steps,
-            "vlm_calls": cost.vlm_calls,
-            "seconds": round(cost.total_seconds, 3),
-        },
+        "best": _best_of(folder, history) if painted else None,
+        "sheet": str(folder / SHEET) if painted else None,
+        "report": str(folder / PAGE) if painted else None,
+        "spent": spent_of(history.cost),
         "budget": asdict(run.settings.budget),
+    }
+
+
+def _best_of(folder: Path, history: History) -> dict[str, Any]:
+    verdict = history.best.verdict
+    return {
+        "score": verdict.score,
+        "passed": verdict.passed,
+        "unmet": list(verdict.unmet),
+        "picture": str(folder / "best.png"),
+    }
+
+
+def spent_of(cost: Cost) -> dict[str, Any]:
+    """A cost for programs, named as the limits of a budget."""
+    return {
+        "images": cost.images,
+        "steps": cost.steps,
+        "vlm_calls": cost.vlm_calls,
+        "seconds": round(cost.total_seconds, 3),
     }

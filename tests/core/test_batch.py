@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -73,6 +74,23 @@ def test_each_prompt_gets_the_very_run_that_it_would_have_alone(tmp_path, prompt
         assert f'href="{name}/report.html"' in page
         assert f'src="{name}/best.png"' in page
     assert "http" not in page
+
+
+def test_every_prompt_has_a_record_and_the_shared_budget_is_one_of_its_own(
+    tmp_path, prompts, capsys
+):
+    out = tmp_path / "batch"
+    run("--prompts", prompts, "--out", out, *ADAPTIVE, "--max-images", 2, "--json")
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert [record["prompt"] for record in result["prompts"]] == [*PROMPTS]
+    assert [record["pictures"] for record in result["prompts"]] == [1, 1, 0]
+    unpainted = result["prompts"][2]
+    assert (unpainted["best"], unpainted["sheet"], unpainted["report"]) == (None, None, None)
+    assert unpainted["spent"]["images"] == 0
+    assert result["budget"]["images"] == result["spent"]["images"] == 2
+    assert result["spent"]["steps"] == sum(r["spent"]["steps"] for r in result["prompts"])
+    assert main(["report", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"] == result
 
 
 def test_the_budget_is_that_of_all_prompts_and_can_be_raised(tmp_path, prompts, capsys):
