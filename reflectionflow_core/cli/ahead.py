@@ -20,11 +20,15 @@ from .run import price_of
 
 @dataclass(frozen=True, slots=True)
 class RestOfBatch:
-    """The cost left for all prompts together, what is `spent`, and their number of pictures."""
+    """The cost left for all prompts together, what is `spent`, and their number of pictures.
+
+    `most` is how many they have at most in the end; None if previews decide that.
+    """
 
     text: str
     spent: Cost
     painted: int
+    most: int | None = None
 
 
 def rest_of(
@@ -73,9 +77,11 @@ def rest_of_batch(
         found.append(rest_of(recorded, writes, actors, history, known.pass_rate))
         spent, painted = spent + history.cost, painted + len(history)
     budget = asked.settings.budget
-    text = cost_text(author, forecast_together(found, budget, spent), known, asked)
+    ahead = forecast_together(found, budget, spent)
+    most = spent.images + ahead.most.images if ahead is not None and ahead.sure else None
+    text = cost_text(author, ahead, known, asked)
     shared = " All prompts together keep to the budget." if budget != Budget() else ""
-    return RestOfBatch(text + shared, spent, painted)
+    return RestOfBatch(text + shared, spent, painted, most)
 
 
 def cost_text(author: Author | None, ahead: Forecast | None, known: Experience, asked: Run) -> str:

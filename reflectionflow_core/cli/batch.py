@@ -31,7 +31,7 @@ from ..search import (
     would_continue,
 )
 from ..search.budget import limit_calls
-from ..search.checks import check_understood
+from ..search.checks import check_understood, scheduled_pictures
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
@@ -152,7 +152,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         check_budget(given, folder, rest.spent)
         files.replace_file(folder / BATCH, asked.dump())
         say(rest.text)
-        return _search(folder, asked, runs, author, actors)
+        return _search(folder, asked, runs, author, actors, rest.most)
 
 
 def check_batch_options(given: Mapping[str, Any]) -> None:
@@ -273,10 +273,15 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
 
 
 def _search(
-    folder: Path, asked: Run, runs: Mapping[str, Run], author: Author | None, actors: Actors
+    folder: Path,
+    asked: Run,
+    runs: Mapping[str, Run],
+    author: Author | None,
+    actors: Actors,
+    most: int | None,
 ) -> CommandOutcome:
-    budget = asked.settings.budget
-    most, status, error = asked.settings.scheduled_pictures * len(runs), 0, ""
+    budget, status, error = asked.settings.budget, 0, ""
+    most = scheduled_pictures(asked.settings) * len(runs) if most is None else most
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
             _begun(folder / name, run, author, actors, screen) for name, run in runs.items()

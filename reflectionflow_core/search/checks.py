@@ -158,9 +158,8 @@ def check_trust(
 
 def check_shortlist(settings: SearchSettings, shortlist: int) -> None:
     """Raises InputError for a shortlist that excludes no picture, or pictures to correct next."""
-    one_draft = settings.drafts is None and strategy_named(settings.strategy).one_draft
     rounds = settings.width if settings.depth else 0
-    largest = min(settings.batch_size, max(1 if one_draft else settings.draft_count, rounds))
+    largest = min(settings.batch_size, max(first_pictures(settings), rounds))
     if largest <= shortlist:
         raise InputError(
             f"A shortlist of {shortlist} excludes nothing, since at most {largest} of this "
@@ -174,6 +173,18 @@ def check_shortlist(settings: SearchSettings, shortlist: int) -> None:
             f"of {shortlist} leaves some of their pictures unjudged. Choose a shortlist of at "
             f"least {settings.width}, or fewer chains."
         )
+
+
+def first_pictures(settings: SearchSettings) -> int:
+    """How many pictures the first round has."""
+    one_draft = settings.drafts is None and strategy_named(settings.strategy).one_draft
+    return 1 if one_draft else settings.draft_count
+
+
+def scheduled_pictures(settings: SearchSettings) -> int:
+    """How many pictures the schedule of the strategy has: first ones, then one per chain and round,
+    previews included."""
+    return first_pictures(settings) + settings.width * settings.depth
 
 
 def check_stages(settings: SearchSettings, actors: Actors) -> None:

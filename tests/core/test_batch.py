@@ -17,6 +17,8 @@ import reflectionflow_core
 from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.cli import main
 from reflectionflow_core.record import InputError
+from reflectionflow_core.search.checks import scheduled_pictures
+from reflectionflow_core.settings import SearchSettings
 
 ROOT = Path(reflectionflow_core.__file__).parents[1]
 PROMPTS = ("a red cube", "two green bowls", "a blue door")
@@ -74,6 +76,16 @@ def test_each_prompt_gets_the_very_run_that_it_would_have_alone(tmp_path, prompt
         assert f'href="{name}/report.html"' in page
         assert f'src="{name}/best.png"' in page
     assert "http" not in page
+
+
+def test_the_progress_counts_to_what_the_forecast_says(tmp_path, prompts, capsys):
+    few = ("--strategy", "adaptive", "--depth", "2", "--width", "2")
+    run("--prompts", prompts, "--out", tmp_path / "batch", *few)
+    said = capsys.readouterr().err
+    forecast = re.search(r"^At most (\d+) pictures", said, re.MULTILINE)
+    assert forecast
+    assert set(re.findall(r"^picture \d+ of (\d+):", said, re.MULTILINE)) == {forecast[1]}
+    assert scheduled_pictures(SearchSettings(width=2, depth=3, strategy="scouts")) == 7
 
 
 def test_every_prompt_has_a_record_and_the_shared_budget_is_one_of_its_own(
