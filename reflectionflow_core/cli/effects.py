@@ -6,8 +6,8 @@ always has an effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +43,7 @@ class Situation:
     """What the user asks for, as far as it decides which options have an effect.
 
     `given` are the names of the given options. `paints` is False if existing pictures are judged.
+    Errors advise only what `command` takes.
     """
 
     settings: SearchSettings
@@ -50,6 +51,7 @@ class Situation:
     given: Collection[str] = ()
     think_first: bool = False
     paints: bool = True
+    command: str = "run"
 
     @cached_property
     def axes(self) -> Collection[str]:
@@ -122,17 +124,22 @@ def _may_ask(row: Row[Any] | None) -> bool:
 class OptionNeeds:
     """What an option needs to have an effect: `what` in a few words, and `do`, how to get it.
 
-    With `rounds` it also needs rounds after the first.
+    With `rounds` it also needs rounds after the first. `elsewhere` is `do` for other commands than
+    run, where they lack an option that it names.
     """
 
     what: str
     holds: Callable[[Situation], bool]
     do: str = ""
     rounds: bool = False
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def advice(self) -> str:
         return self.do or f"Give {self.what}"
+
+    def advice_in(self, command: str) -> str:
+        return self.elsewhere.get(command, self.advice)
 
 
 def strategies(*names: str) -> OptionNeeds:
@@ -240,6 +247,10 @@ EFFECTS: dict[str, OptionNeeds] = {
         "a local model",
         lambda now: now.paints or (now.local_vlm and now.asks_vlm) or now.judged_by(*LOADING),
         f"Give --verifier {in_words(LOADING)}, or a local --vlm",
+        elsewhere={
+            "doctor": "Give a local --vlm",
+            "judge": "Give --verifier objects, a local --vlm, --model or --detector",
+        },
     ),
     "verifier_error": verifiers("noisy"),
     "detector": verifiers("objects"),
@@ -252,6 +263,7 @@ EFFECTS: dict[str, OptionNeeds] = {
         "an actor that asks a model",
         lambda now: now.asks_vlm or now.asks_unknown,
         "Give one that does, such as --verifier checklist or --writer vlm",
+        elsewhere={"rank": "Give one that does, such as --verifier checklist"},
     ),
     "max_calls": OptionNeeds(
         "an actor that asks a model",
@@ -300,7 +312,8 @@ def check_effects(now: Situation) -> None:
         if not needs.holds(now):
             flag = flag_of(name)
             raise InputError(
-                f"{flag} has no effect without {needs.what}. {needs.advice}, or remove {flag}."
+                f"{flag} has no effect without {needs.what}. {needs.advice_in(now.command)}, or "
+                f"remove {flag}."
             )
     if "correct" in now.given and now.settings.mask is not None:
         raise InputError(
@@ -309,7 +322,6 @@ def check_effects(now: Situation) -> None:
     _check_axes(now)
     _check_judges(now)
     _check_stop(now)
-    _check_drafts(now)
 
 
 def _check_axes(now: Situation) -> None:
@@ -374,15 +386,4 @@ def _check_stop(now: Situation) -> None:
         raise InputError(
             f"Scores of this verifier begin at {lowest:g}, so --stop {stop:g} stops at once. "
             "Give a higher score, or passed."
-        )
-
-
-def _check_drafts(now: Situation) -> None:
-    settings = now.settings
-    few = settings.drafts is not None and settings.drafts < settings.width
-    chained = strategy_named(settings.strategy).chained
-    if "drafts" in now.given and few and now.axes and chained:
-        raise InputError(
-            f"{settings.width} chains cannot begin with {settings.drafts} first pictures. "
-            f"Give --drafts {settings.width} or more, or a smaller --width."
         )

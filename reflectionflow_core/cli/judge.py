@@ -180,7 +180,8 @@ def _check_effects(given: Mapping[str, Any]) -> None:
     choice = ActorChoice(verifier=verifier, vlm=vlm and vlm_spec(vlm))
     names = [name for name in given if name in OF_JUDGE]
     loads = "model" in given or "detector" in given
-    check_effects(Situation(SearchSettings(depth=0), choice, names, paints=loads))
+    settings = SearchSettings(depth=0)
+    check_effects(Situation(settings, choice, names, paints=loads, command="judge"))
     if _finds(given) and not {"images", "model"} & {*given}:
         raise InputError(
             "--detector has no effect without pictures to look at. Give --images or --model, or "

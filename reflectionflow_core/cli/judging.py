@@ -263,9 +263,8 @@ def examine(given: Mapping[str, Any]) -> CommandOutcome:
     """Tests the model of --vlm again; exit code 1 if it cannot judge pictures."""
     spec = vlm_spec(given["vlm"])
     choice = ActorChoice(vlm=spec, verifier=OWN)
-    check_effects(
-        Situation(SearchSettings(), choice, [name for name in given if name != "vlm"], paints=False)
-    )
+    others = [name for name in given if name != "vlm"]
+    check_effects(Situation(SearchSettings(), choice, others, paints=False, command="doctor"))
     check_vlm_name(spec, given.get("vlm_dtype"))
     if given.get("dry_run"):
         return would_do({"judge": spec, "cost": "A few questions about pictures of one colour."})

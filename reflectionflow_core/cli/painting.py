@@ -23,7 +23,7 @@ from ..record import InputError
 from ..registry import build_actors, choice_of
 from ..report.words import counted, forecast_text, settings_text
 from ..search import forecast
-from ..search.checks import check_trust
+from ..search.checks import check_drafts, check_trust
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
@@ -65,6 +65,7 @@ def paint_pictures(
             "reflectionflow run --prompts."
         )
     check_effects(Situation(settings, choice, given))
+    check_drafts(settings)
     dry = bool(given.get("dry_run"))
     errors = errors_of_verifier(_judge_of(choice, settings, given, pool, ask=not dry), choice)
     check_trust(settings, errors, given)

@@ -50,7 +50,7 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
     record = make_record(given, RECORDED)
     load_plugins(record.get("plugins", ()))
     choice = choice_of(record)
-    check_effects(Situation(SearchSettings(), choice, given, paints=False))
+    check_effects(Situation(SearchSettings(), choice, given, paints=False, command="rank"))
     check_heard(choice, given.get("quiet", False))
     files = picture_files(Path(given["folder"]))
     _check_shortlist(choice, len(files))

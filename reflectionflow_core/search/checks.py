@@ -62,9 +62,10 @@ def check_drafts(settings: SearchSettings) -> None:
     drafts, width = settings.draft_count, settings.width
     chained = settings.depth > 0 and strategy_named(settings.strategy).chained
     if chained and drafts < width and "noise" not in axes_in_force(settings):
+        there = "is only 1 draft" if drafts == 1 else f"are only {drafts} drafts"
         raise InputError(
-            f"{width} chains would paint some pictures twice: there are only {drafts} drafts, and "
-            f"the axis noise is off. Give at least {width} drafts, fewer chains, or the axis noise."
+            f"{width} chains would paint some pictures twice: there {there}, and the axis noise is "
+            f"off. Give at least {width} drafts, fewer chains, or the axis noise."
         )
 
 

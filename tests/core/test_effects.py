@@ -26,6 +26,7 @@ from reflectionflow_core.cli.parser import make_parser
 from reflectionflow_core.record import InputError, Stage
 from reflectionflow_core.regions.masks import mask_text
 from reflectionflow_core.search import search
+from reflectionflow_core.search.checks import check_drafts
 from reflectionflow_core.search.strategies import STRATEGIES
 from reflectionflow_core.settings import SearchSettings
 
@@ -245,7 +246,10 @@ VALUES = [
     (("--stop", "-0.1"), "Scores of this verifier begin at 0, so --stop -0.1 stops at once."),
     (("--dry-run", "--open"), "--dry-run makes no page that --open could open."),
     (("--verifier", "clip-score:f", "--stop", "passed"), "does not decide what passes"),
-    (("--drafts", "1", "--strategy", "reflection"), "2 chains cannot begin with 1 first pictures."),
+    (
+        ("--drafts", "1", "--strategy", "reflection", "--axes", "reflection"),
+        "2 chains would paint some pictures twice: there is only 1 draft, and the axis noise is",
+    ),
     (("--strategy", "noise", "--axes", "noise,prompt"), "does not change the prompt."),
     (("--device", ""), "--device is empty."),
     (("--lora", " "), "--lora is empty."),
@@ -268,7 +272,33 @@ def test_odd_values_are_refused(
     assert not out.exists()
 
 
-def test_strategies_whose_chains_begin_with_drafts_are_those_of_the_search() -> None:
+def test_chains_may_begin_with_fewer_drafts_where_new_noise_keeps_them_apart() -> None:
     for name in STRATEGIES:
         few = SearchSettings(strategy=name, width=3, drafts=1)
-        assert refused(Situation(few, ActorChoice(), ("drafts",))) == STRATEGIES[name].chained
+        assert not refused(Situation(few, ActorChoice(), ("drafts",)))
+        check_drafts(few)
+        assert len(set(painted(replace(few, depth=1)))) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (
+            ["rank", "x", "a cup", "--vlm", "endpoint:a"],
+            "Give one that does, such as --verifier checklist, or remove --vlm.",
+        ),
+        (
+            ["doctor", "--vlm", "endpoint:a", "--device", "cpu"],
+            "Give a local --vlm, or remove --device.",
+        ),
+        (
+            ["judge", "--verifier", "text", "--device", "cpu"],
+            "Give --verifier objects, a local --vlm, --model or --detector, or remove --device.",
+        ),
+    ],
+)
+def test_a_command_advises_only_options_that_it_takes(
+    words: list[str], advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert advice in capsys.readouterr().err
