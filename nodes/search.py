@@ -21,7 +21,6 @@ from torch import Tensor
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import as_data, contact_sheet, history_text
-from ..reflectionflow_core.search import is_over
 from ..reflectionflow_core.search.budget import limit_calls
 from ..reflectionflow_core.search.checks import check_search, check_understood
 from ..reflectionflow_core.settings import RECOMMENDED, SearchSettings
@@ -34,7 +33,7 @@ from .shared.graph import ancestry, shown_at
 from .shared.judging import notice_of_errors
 from .shared.kept import ROUNDS, round_key
 from .shared.progress import framed, say
-from .shared.rounds import next_round, write_run
+from .shared.rounds import goes_on, next_round, write_run
 from .shared.running import PLANNED, RoundProgress
 from .shared.schema import (
     NO_PROMPT,
@@ -236,10 +235,7 @@ class ReflectionStep(io.ComfyNode):
         ask_seconds: int = 600,
         **handles: Any,
     ) -> io.NodeOutput:
-        more = history.next_round <= depth or not is_over(
-            history.history, history.settings_until(depth), SearchActors(**handles).actors
-        )
-        if not history.done and more:
+        if goes_on(history, depth, SearchActors(**handles).actors):
             links, asked = links_of(cls.hidden), PauseChoice(ask_me, ask_seconds)
             before = links["history"], history.next_round
             return next_step(GraphBuilder(), *before, depth, links, asked)

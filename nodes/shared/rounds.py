@@ -103,6 +103,13 @@ def next_round(
     return replace(state, history=history, done=is_over(history, after, actors))
 
 
+def goes_on(state: SearchState, depth: int, actors: Actors) -> bool:
+    """Whether a loop of this depth paints another round; scouts may finish a preview after it."""
+    if state.done or state.next_round <= depth:
+        return not state.done
+    return not is_over(state.history, state.settings_until(depth), actors)
+
+
 def keep_unjudged(state: SearchState, history: History) -> str:
     """Writes the run of pictures that could not be judged, and says where it is."""
     failed = replace(state, history=history)

@@ -59,7 +59,7 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
     waiting = set(range(len(searches)))
     errors: list[UnjudgedError] = []
     # Searches that may still fail in a row.
-    left = PATIENCE if any(standing.judged for standing in standings) else 1
+    left = MOST_UNJUDGED_IN_A_ROW if any(standing.judged for standing in standings) else 1
     while waiting:
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
         others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
