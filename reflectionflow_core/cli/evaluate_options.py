@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 
+from ..registry import EVOLVERS, VERIFIERS, WRITERS
+from ..search.strategies import STRATEGIES
+from .effects import TEXTS_OF_THEIR_OWN
+from .me import ME
+from .naming import in_words
 from .options import (
     add_search_options,
     cells,
@@ -16,6 +21,9 @@ from .options import (
 )
 from .parsing import DRY_RUN, JSON, OPEN, QUIET, Parser
 
+# Options that a benchmark refuses, since it paints many prompts and writes no texts for them.
+FOR_ONE_PROMPT = ("think_first", "draft_prompt", "stages")
+FOR_TEXTS = ("planner", "inspector", "thinker")
 STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
     *("strategies", "steps", "scouts", "adaptive", "all"),
@@ -170,11 +178,30 @@ def _add_geneval2(parser: Parser) -> None:
 def _add_generation(parser: Parser, without: Collection[str] = ()) -> argparse._ArgumentGroup:
     group = parser.add_argument_group(
         "painting the pictures first",
-        "One search per picture, with the options below. --draft-prompt, --think-first and the "
-        "strategies staged and interleaved are refused: they start from text for a single prompt.",
+        "One search per picture, with the options below. Searches that start from a text for a "
+        "single prompt (--draft-prompt, --think-first, --stages, the strategies staged and "
+        "interleaved) are refused, and so is the actor me.",
     )
     group.add_argument(
         "--generate", action="store_true", help="paint the pictures that --images lacks"
     )
     add_search_options(parser, without)
+    _leave_out_refused(parser)
     return group
+
+
+def _leave_out_refused(parser: Parser) -> None:
+    """Takes what a benchmark refuses from the help. It is still parsed, so errors say why."""
+    names = {
+        "strategy": (STRATEGIES, TEXTS_OF_THEIR_OWN),
+        "verifier": (VERIFIERS, (ME,)),
+        "writer": (WRITERS, (ME,)),
+        "evolver": (EVOLVERS, (ME,)),
+    }
+    for action in parser._actions:
+        if action.dest in (*FOR_ONE_PROMPT, *FOR_TEXTS):
+            action.help = argparse.SUPPRESS
+        elif action.dest in names and action.help:
+            known, refused = names[action.dest]
+            left = [name for name in known if name not in refused]
+            action.help = action.help.replace(in_words(known), in_words(left))

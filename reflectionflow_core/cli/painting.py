@@ -29,6 +29,7 @@ from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
 from .dry_run import judge_text, model_text
 from .effects import Situation, check_effects
+from .evaluate_options import FOR_ONE_PROMPT, FOR_TEXTS
 from .judging import errors_of_verifier, judge_of, looks
 from .me import check_nobody_is_asked
 from .naming import flag_of, name_of
@@ -46,12 +47,7 @@ def paint_pictures(
     given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, pool: WorkerPool
 ) -> CommandOutcome | None:
     """Paints the missing pictures in the folder of --images; with --dry-run only says how many."""
-    for name in ("think_first", "draft_prompt", "stages"):
-        if given.get(name):
-            raise InputError(
-                f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
-                "Remove it."
-            )
+    _check_one_search_fits_all(given)
     given = with_drawn_seed(given, recorded_seed(Path(given["images"]) / RECORD))
     load_plugins(given.get("plugins", ()))
     actors, settings = make_record(given), make_settings(given, settings_of(given))
@@ -90,6 +86,21 @@ def paint_pictures(
         given.get("hours"),
     )
     return None
+
+
+def _check_one_search_fits_all(given: Mapping[str, Any]) -> None:
+    """Raises InputError for options about the texts of a single prompt."""
+    for name in FOR_ONE_PROMPT:
+        if given.get(name):
+            raise InputError(
+                f"{flag_of(name)} is for one prompt, and a benchmark has many. Remove it."
+            )
+    for name in FOR_TEXTS:
+        if name in given:
+            raise InputError(
+                f"{flag_of(name)} is for plans and thoughts, which a benchmark does not write. "
+                f"Remove {flag_of(name)}."
+            )
 
 
 def _would_paint(

@@ -203,6 +203,7 @@ def test_a_blind_detector_ends_without_a_result(
         (("--vlm", "endpoint:x"), "--vlm belongs to the search"),
         (("--generate",), "There is nothing to paint"),
         (("--generate", "--think-first", "--prompts", "PROMPTS"), "--think-first"),
+        (("--generate", "--planner", "rules", "--prompts", "PROMPTS"), "Remove --planner."),
         (("--generate", "--strategy", "staged", "--prompts", "PROMPTS"), "begins with a plan"),
         (
             ("--generate", "--strategy", "interleaved", "--prompts", "PROMPTS"),
@@ -289,3 +290,15 @@ def test_a_damaged_record_of_the_painting_is_a_sentence(tmp_path: Path, record: 
     (tmp_path / painting.RECORD).write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"is damaged .* Remove it, or paint again"):
         painting.painted_by(tmp_path)
+
+
+@pytest.mark.parametrize("benchmark", ["geneval", "geneval2"])
+def test_the_help_has_no_option_that_is_always_refused(benchmark: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", benchmark, "--help"])
+    options = capsys.readouterr().out.partition("\nsearch:\n")[2]
+    for flag in ("think-first", "draft-prompt", "stages", "planner", "inspector", "thinker"):
+        assert f"\n  --{flag} " not in options
+    for name in ("verifier", "writer", "evolver", "strategy"):
+        about = " ".join(options.partition(f"\n  --{name} NAME")[2].partition("\n  --")[0].split())
+        assert about and not {"me", "staged", "interleaved"} & {*about.replace(",", "").split()}
