@@ -113,6 +113,11 @@ def _parts(given: Mapping[str, Any], verifier: str) -> list[VerifierSpec]:
     check_examinable(part.name for part in parts)
     if "vlm" not in given and any(VERIFIERS[part.name].asks_vlm for part in parts):
         raise InputError("There is no judge to measure. Give one with --vlm NAME.")
+    if [part.name for part in parts] == ["text"] and "images" not in given:
+        raise InputError(
+            "The verifier text reads writing, and the pictures of this exam have none. Give "
+            f"--images with pictures of writing and {LABELS} beside them."
+        )
     return parts
 
 

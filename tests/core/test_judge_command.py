@@ -322,6 +322,8 @@ def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
         (["--vlm", "mine", "--things", "cup"], "--things are what a detector looks for"),
         (["--vlm", "mine", "--model", "some/flux"], "A prompt does not say what the picture"),
         (["--verifier", "taste"], "no verifier named 'taste'"),
+        (["--verifier", "text"], "reads writing, and the pictures of this exam have none. Give"),
+        (["--verifier", "text", "--dry-run"], "Give --images with pictures of writing and labels"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
