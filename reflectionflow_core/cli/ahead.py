@@ -14,7 +14,7 @@ from ..report.words import forecast_text
 from ..search import Forecast, count_to_judge_again, forecast
 from ..search.forecast import forecast_together
 from ..settings import Budget
-from .preparing import Author, expected_start, lacks_text, with_recorded_text
+from .preparing import Author, continuing, expected_start, lacks_text
 from .run import price_of
 
 
@@ -72,7 +72,7 @@ def rest_of_batch(
             new = new or rest_of(run, author, actors, history, known.pass_rate)
             found.append(new)
             continue
-        recorded = with_recorded_text(run, recording.run, author)
+        recorded = continuing(run, recording.run, author)
         writes = author if author and lacks_text(recorded, author.setting, history) else None
         found.append(rest_of(recorded, writes, actors, history, known.pass_rate))
         spent, painted = spent + history.cost, painted + len(history)

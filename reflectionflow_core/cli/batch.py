@@ -42,10 +42,10 @@ from .outcome import CommandOutcome
 from .preparing import (
     Author,
     author_of,
+    continuing,
     expected_start,
     lacks_text,
     text_to_write,
-    with_recorded_text,
     write_text,
 )
 from .reporting import as_record, spent_of, write_reports
@@ -85,7 +85,7 @@ class Folder:
 
     def play(self, budget: Budget) -> Iterator[History]:
         with open_archive(self.path, resume=True) as archive:
-            run = with_recorded_text(self.run, archive.run, self.author)
+            run = continuing(self.run, archive.run, self.author)
             settings = replace(run.settings, budget=budget)
             if self.again:
                 again = count_to_judge_again(archive.history, settings, self.actors)
@@ -311,7 +311,7 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
     recording = read_recording(path)
     for notice in recording.notices:
         screen.say(f"{path.name}: {notice}")
-    run = with_recorded_text(run, recording.run, author)
+    run = continuing(run, recording.run, author)
     if recording.run:
         check_same(path, recording.run, run)
     again = trailing_unjudged(recording.history)

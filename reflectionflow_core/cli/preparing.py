@@ -135,9 +135,16 @@ def write_text(asked: Run, author: Author, budget: Budget) -> tuple[Run, Cost, s
     return run, Cost(vlm_calls=calls), words
 
 
-def with_recorded_text(asked: Run, recorded: Run | None, author: Author | None) -> Run:
-    """The run with the text that was recorded for it, if there is one."""
-    if recorded is None or author is None:
+def continuing(asked: Run, recorded: Run | None, author: Author | None) -> Run:
+    """The run of one prompt of many, with the text that was recorded for it, if there is one.
+
+    If the prompt was continued alone to a larger depth, it keeps that.
+    """
+    if recorded is None:
+        return asked
+    depth = max(asked.settings.depth, recorded.settings.depth)
+    asked = replace(asked, settings=replace(asked.settings, depth=depth))
+    if author is None:
         return asked
     before = {author.setting: getattr(recorded.settings, author.setting)}
     return replace(asked, settings=replace(asked.settings, **before), calls=recorded.calls)

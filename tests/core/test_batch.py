@@ -78,6 +78,19 @@ def test_each_prompt_gets_the_very_run_that_it_would_have_alone(tmp_path, prompt
     assert "http" not in page
 
 
+def test_a_prompt_that_was_continued_alone_keeps_its_larger_depth(tmp_path, prompts, capsys):
+    out = tmp_path / "batch"
+    options = ("--strategy", "reflection", "--depth", "1")
+    run("--prompts", prompts, "--out", out, *options)
+    assert run("--out", out / FOLDERS[0], "--resume", "--depth", "2") == 0
+    before = histories(out)
+    assert run("--out", out, "--resume", "--dry-run") == 0
+    assert run("--out", out, "--resume") == 0
+    assert histories(out) == before
+    assert run("--out", out, "--resume", "--depth", "3") == 0
+    assert [len(data.splitlines()) for data in histories(out).values()] == [8, 8, 8]
+
+
 def test_the_progress_counts_to_what_the_forecast_says(tmp_path, prompts, capsys):
     few = ("--strategy", "adaptive", "--depth", "2", "--width", "2")
     run("--prompts", prompts, "--out", tmp_path / "batch", *few)
