@@ -48,7 +48,7 @@ from .preparing import prepared
 from .reporting import found, write_reports
 from .review import ReviewPage
 from .screen import Screen, quieten_libraries
-from .unloaded import unloaded_search
+from .unloaded import has_known_costs, unloaded_search
 
 BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
 UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
@@ -72,7 +72,8 @@ def run(
             check_resumable(archive.folder, archive.run, asked)
             check_budget(given, archive.folder, archive.history.cost)
         begun = archive.run if len(archive.history) else None
-        unloaded_search(given, choice, asked, begun, archive.history)
+        if has_known_costs(choice):
+            unloaded_search(given, choice, asked, begun, archive.history)
         asked = with_errors_of(check_judge(choice, asked, given), begun)
         say_unused_errors(asked, choice)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked, given)

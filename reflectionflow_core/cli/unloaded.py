@@ -15,6 +15,7 @@ from ..record import History, InputError, Request
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
+    MODELS,
     PLANNERS,
     THINKERS,
     VERIFIERS,
@@ -119,6 +120,11 @@ def unloaded_actors(
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked, given)
 
 
+def has_known_costs(choice: ActorChoice) -> bool:
+    """Whether the steps of a model are known without loading it; a plugin's are not."""
+    return choice.model == "miniature" or choice.model not in MODELS
+
+
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
     """Actors with the choice's costs; InputError for a missing model, device or profile."""
     if choice.device is not None:
@@ -148,7 +154,7 @@ def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
 
 
 def _is_flux(choice: ActorChoice) -> bool:
-    if choice.model == "miniature":
+    if choice.model in MODELS:
         return False
     from ..pipelines.kinds import FLUX, kind_of
 
@@ -156,7 +162,7 @@ def _is_flux(choice: ActorChoice) -> bool:
 
 
 def _restarts(choice: ActorChoice) -> bool:
-    if choice.model == "miniature" or _is_flux(choice):
+    if choice.model in MODELS or _is_flux(choice):
         return True
     from ..pipelines.kinds import kind_of, repainting
 
@@ -199,8 +205,11 @@ def _check_model(part: VerifierSpec, choice: ActorChoice) -> None:
         if not where:
             raise InputError(NO_DETECTOR)
     folder = local_folder(where) if where else None
-    if folder is not None and not folder.exists():
-        raise no_folder(folder, f"Give the model of the verifier {part.name}.")
+    if folder is None or folder.exists():
+        return
+    if part.name == "objects":
+        raise InputError(f"There is no detector {folder}. Give the path of one with --detector.")
+    raise no_folder(folder, f"Give the model of the verifier {part.name}.")
 
 
 def _priced(rows: Mapping[str, Row[Any]], kind: str, name: str, choice: ActorChoice) -> Any:

@@ -298,6 +298,14 @@ def command(out, *options: str) -> int:
     )
 
 
+@pytest.fixture
+def profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The profile of endpoint:toy, which is looked for before a model is built."""
+    monkeypatch.setenv("REFLECTIONFLOW_TOY_API_KEY", "key")
+    monkeypatch.setenv("REFLECTIONFLOW_TOY_BASE_URL", "http://localhost:1/v1")
+
+
+@pytest.mark.usefixtures("profile")
 def test_a_run_thinks_first_once_and_pays_for_it(vlm: ScriptedVlm, tmp_path, capsys) -> None:
     parts = {"content": "Two bowls.", "layout": "side by side", "style": ""}
     vlm.on_chat = lambda _: json.dumps(parts)
@@ -316,6 +324,7 @@ def test_a_run_thinks_first_once_and_pays_for_it(vlm: ScriptedVlm, tmp_path, cap
     assert len(vlm.asked) == asked
 
 
+@pytest.mark.usefixtures("profile")
 def test_thinking_first_needs_a_model_and_an_empty_folder(vlm, tmp_path, capsys) -> None:
     assert command(tmp_path / "a", "--think-first", "--verifier", "exact") == 2
     assert command(tmp_path / "b", "--verifier", "yes-no", "--vlm", "endpoint:toy") == 0
