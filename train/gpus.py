@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from reflectionflow_core.record import InputError
+from reflectionflow_core.report.words import counted
 from train.settings import SettingNeeds, Strict
 
 SUSTAINED = 0.4  # share of the peak that large bf16 matrix products reach; an assumption
@@ -71,7 +72,11 @@ class GpuKind(Strict):
 class GpuSettings(GpuKind):
     """The GPUs of a program in which each holds all weights."""
 
-    count: PositiveInt = Field(default=1, description="number of GPUs, with one process each")
+    count: PositiveInt = Field(
+        default=1,
+        description="number of GPUs, with one process each; a step has as many batches more, so "
+        "with fewer GPUs raise accumulate",
+    )
     memory_gb: PositiveFloat | None = Field(
         default=None, description="memory of one GPU in GB; null: the maker's figure"
     )
@@ -110,7 +115,7 @@ class ShardingGpuSettings(GpuSettings):
 
     @property
     def shares_weights(self) -> bool:
-        return self.sharded
+        return self.sharded and self.count > 1
 
     @property
     def link(self) -> float:
@@ -118,7 +123,9 @@ class ShardingGpuSettings(GpuSettings):
         return self.link_gb or GPUS[self.name].link_gb * LINKED
 
     def exchange(self, size: float) -> float:
-        return size * (self.count - 1) / self.count / (self.link * 1e9) if self.sharded else 0.0
+        if not self.shares_weights:
+            return 0.0
+        return size * (self.count - 1) / self.count / (self.link * 1e9)
 
 
 SHARED = SettingNeeds("gpu.count=2 or more", lambda s: s.gpu.count > 1 or not s.gpu.sharded)
@@ -127,13 +134,24 @@ LINKED_BY = SettingNeeds("gpu.sharded=true", lambda s: s.gpu.sharded)
 
 def exchanging(computing: float, exchange: float, gpu: GpuSettings) -> str:
     """A sentence on computing and exchange times of a batch in seconds; "" without sharding."""
-    if not isinstance(gpu, ShardingGpuSettings) or not gpu.sharded:
+    if not isinstance(gpu, ShardingGpuSettings) or not gpu.shares_weights:
         return ""
     basis = "as given" if gpu.link_gb else f"{LINKED:.0%} of its link, an assumption"
     longer = "; larger batches exchange less often" if exchange > computing else ""
     return (
         f"a batch computes {computing:.2f} s and meanwhile exchanges weights for {exchange:.2f} s "
         f"at {gpu.link:.0f} GB/s ({basis}){longer}"
+    )
+
+
+def steps_of(settings: Any) -> str:
+    """The steps of a training and the samples of one, as text."""
+    batch, several, processes = settings.batch, settings.accumulate, settings.gpu.count
+    a_step = batch * several * processes
+    return (
+        f"{settings.steps:,} of {counted(a_step, 'sample')} ({counted(batch, 'sample')} a batch, "
+        f"{counted(several, 'batch', 'batches')} a step, "
+        f"{counted(processes, 'process', 'processes')}), {settings.steps * a_step:,} in all"
     )
 
 

@@ -42,6 +42,7 @@ from train.fit import Draw
 from train.latents.encoding import encode
 from train.latents.estimate import estimate as estimate_latents
 from train.latents.settings import LatentsSettings
+from train.miniature.shards import write_shard
 from train.reports import ReportSettings
 from train.run_folder import SETTINGS
 from train.settings import put, read_config
@@ -480,6 +481,18 @@ def test_an_estimate_counts_the_time_of_encoding_first(tmp_path: Path) -> None:
     text = estimate(CorrectorSettings(**way, steps=10))
     operations = 1.31e6 * 4.65e6 + 4 * 512 * 9.45e9  # pixels and tokens of a sample
     assert f"encoding by VAE and T5 {duration(6 * operations / 2 / 1e12)}," in text
+
+
+def test_an_estimate_tells_of_the_subsets_that_the_data_have(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    write_shard(tmp_path / "one" / "rule.tar", 6, ["colors"], seed=0)
+    way: dict[str, Any] = {"data": str(tmp_path / "one"), "out": tmp_path, "latents": None}
+    text = estimate(CorrectorSettings(**way))
+    assert "6 (6 rule); 0 left out" in text and "Seen over the run: 100.0% rule;" in text
+    assert "6,000 of 8 samples (8 samples a batch, 1 batch a step, 1 process)" in text
+    away = estimate(CorrectorSettings(latents=tmp_path / "none"))
+    assert f"because there are no latents in {tmp_path / 'none'}" in away
+    assert "if the data have every subset: 2" in away
 
 
 def test_the_configuration_of_the_latents_fits_that_of_the_training() -> None:

@@ -14,8 +14,9 @@ import pytest
 import torch
 from train_judges import run_configured as run
 
+from reflectionflow_core.record import InputError
 from train.miniature.shards import write_shard
-from train.qwen.whole import whole
+from train.qwen.whole import explained, whole
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
@@ -71,8 +72,8 @@ def test_estimates_count_the_weights_of_the_published_models(capsys) -> None:
     run("writer-qwen", "--estimate")
     assert "8,292,166,656 weights\ntrained      8,292,166,656" in capsys.readouterr().out
     run("verifier-qwen", "--estimate", "language=frozen", "vision=frozen")
-    own = 2 * 2048  # its token and its head
-    assert f"{3_754_622_976 + own:,} weights\ntrained      {own:,}" in capsys.readouterr().out
+    own = 2 * 2048  # its token and its head, which are not the base's
+    assert f"3,754,622,976 weights\ntrained      {own:,}" in capsys.readouterr().out
 
 
 def test_a_writer_that_does_not_fit_is_refused_with_what_would(capsys) -> None:
@@ -83,6 +84,9 @@ def test_a_writer_that_does_not_fit_is_refused_with_what_would(capsys) -> None:
     said = capsys.readouterr().err
     assert "it needs 136 GB a GPU, and H100 has 75 GB" in said
     assert "gpu.sharded=true gpu.count=8 (26 GB), or tuning=lora (22 GB)" in said
+    run("writer-qwen", "--estimate", "gpu.count=1", "tuning=lora")  # one GPU shards nothing
+    said = capsys.readouterr().out
+    assert "8,292,166,656 weights" in said and "sharded" not in said
     with pytest.raises(SystemExit, match="2"):
         run("writer-qwen", "--estimate", "tuning=lora")
     assert (
@@ -113,6 +117,19 @@ def test_files_are_synced_as_windows_needs_it(tmp_path, monkeypatch) -> None:
     with whole(tmp_path / "model") as part:
         (part / "weights").write_bytes(b"1")
     assert [mode & os.O_ACCMODE for mode in modes] == [os.O_RDWR]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "basic_ios::clear: iostream error",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 22",
+    ],
+)
+def test_an_optimiser_that_does_not_fit_on_the_disk_is_a_sentence(said, tmp_path) -> None:
+    full = pytest.raises(InputError, match="the disk is probably full")
+    with full, explained(tmp_path / "checkpoint-3"):
+        raise RuntimeError(said)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("-qwen")])

@@ -8,6 +8,7 @@ is written atomically.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +49,15 @@ def black_name(width: int, height: int) -> str:
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     replace_file(file, serialise(held, {"told": json.dumps(metadata)}))
+
+
+def subsets_in(folder: Path) -> tuple[Counter[str], int]:
+    """The encoded samples of each subset, and how many samples are left out or not yet encoded."""
+    made = header(folder / COMMON)
+    files = (part_file(folder, part) for part in range(made["parts"]))
+    rows = [header(file)["samples"].values() for file in files if file.is_file()]
+    found = Counter(str(sample["subset"]) for samples in rows for sample in samples)
+    return found, made["samples"] - found.total()
 
 
 def header(file: Path) -> dict[str, Any]:

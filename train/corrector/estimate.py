@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 
 from reflectionflow_core.flux.lora import read_corrector_lora, target_shapes
 from reflectionflow_core.record import InputError
-from reflectionflow_core.report.words import counted, duration
+from reflectionflow_core.report.words import duration
 from train.corrector.beforehand import FOLDER, choice_of, latents_of
-from train.corrector.encoded import COMMON, header
+from train.corrector.encoded import COMMON, subsets_in
 from train.corrector.flux import FLUX_1_DEV, structure
 from train.corrector.recipe import sentence
 from train.corrector.settings import AUTO, CorrectorSettings
@@ -30,6 +31,7 @@ from train.gpus import (
     exchanging,
     forward_operations,
     smaller_batches,
+    steps_of,
 )
 from train.latents.estimate import sample_operations
 from train.shard_lists import shards_in
@@ -42,30 +44,40 @@ A_BLOCK = 34
 COMPARED = ("true", *WORDS)  # whose errors a validation takes
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of the data: text on samples and encoding, the subsets, and how many samples
+    are encoded first. `settings` have `latents` as a folder or None.
+    """
+
+    settings: CorrectorSettings
+    samples: str
+    subsets: Collection[str] = ()
+    latents: tuple[str, ...] = ()
+    first: int = 0
+
+
 def estimate(settings: CorrectorSettings) -> str:
     """The figures as text; InputError if they do not fit into the GPU."""
-    settings, samples, latents, first = _decided(settings)
+    found = _found(settings)
+    settings = found.settings
     config = structure(settings.model)
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**config)
     shapes = target_shapes(transformer)
     rank, trained = _learned(settings, shapes)
     frozen = sum(p.numel() for p in transformer.parameters())
-    processes = settings.gpu.count
-    a_step = settings.batch * settings.accumulate * processes
     memory = partial(_memory, transformer=transformer, frozen=frozen)
     lines = [
         f"FLUX: {frozen:,} weights, frozen{_assumed(config)}",
         f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {rank}, "
         f"on {settings.lora.tokens} tokens, {settings.lora.attention} attention",
-        f"Samples: {samples}",
-        *latents,
-        sentence(settings),
-        f"Steps: {settings.steps:,} of {a_step} samples ({settings.batch} a batch, "
-        f"{settings.accumulate} a step, {counted(processes, 'process', 'processes')}), "
-        f"{settings.steps * a_step:,} in all",
+        f"Samples: {found.samples}",
+        *found.latents,
+        sentence(settings, found.subsets),
+        f"Steps: {steps_of(settings)}",
         f"Memory a GPU, estimated: {memory(settings, trained=trained) / 1e9:.1f} GB",
-        f"Time: {_time(settings, transformer, first)}, on {settings.gpu.assumed}",
+        f"Time: {_time(settings, transformer, found.first)}, on {settings.gpu.assumed}",
     ]
     if said := exchanging(*_batch_seconds(settings, transformer), settings.gpu):
         lines.append(f"Sharded: {said}")
@@ -105,31 +117,39 @@ def _assumed(config: dict) -> str:
     return " (FLUX.1-dev assumed: the model is not here)" if config is FLUX_1_DEV else ""
 
 
-def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[str], int]:
-    """The settings with `latents` as a folder or None, text on samples and encoding, and how many
-    samples are encoded first.
-    """
+def _found(settings: CorrectorSettings) -> Found:
     folder = settings.latents
-    if isinstance(folder, Path) and (folder / COMMON).is_file():
-        made = header(folder / COMMON)
-        return settings, f"{made['samples']:,} encoded beforehand in {folder}", [], 0
-    drawn = settings.model_copy(update={"latents": None if folder == AUTO else folder})
+    if isinstance(folder, Path):
+        return _encoded_in(settings, folder)
+    drawn = settings.model_copy(update={"latents": None})
     try:
         triplets = Triplets(shards_in(settings.data, fetch=False))
     except InputError:
-        return drawn, f"not counted, because {settings.data} is not on this machine", [], 0
+        return Found(drawn, f"not counted, because {settings.data} is not on this machine")
     subsets = Counter(SUBSETS[number] for number in triplets.entries.subsets)
-    named = ", ".join(f"{count:,} {subset}" for subset, count in sorted(subsets.items()))
-    broken = sum(triplets.skipped.values())
-    samples = f"{len(triplets):,} ({named}); {broken:,} left out as broken"
+    samples = samples_of(subsets, sum(triplets.skipped.values()))
     if folder != AUTO:
-        return drawn, samples, [], 0
+        return Found(drawn, samples, subsets)
     choice = choice_of(settings, len(triplets), settings.gpu.count)
-    said = [f"Latents: {choice.reason}"]
+    said = (f"Latents: {choice.reason}",)
     if not choice.first:
-        return drawn, samples, said, 0
+        return Found(drawn, samples, subsets, said)
     encoded = settings.model_copy(update={"latents": settings.out / FOLDER})
-    return encoded, samples, said, len(triplets)
+    return Found(encoded, samples, subsets, said, len(triplets))
+
+
+def _encoded_in(settings: CorrectorSettings, folder: Path) -> Found:
+    if not (folder / COMMON).is_file():
+        return Found(settings, f"not counted, because there are no latents in {folder}")
+    subsets, out = subsets_in(folder)
+    samples = f"{samples_of(subsets, out)}; encoded beforehand in {folder}"
+    return Found(settings, samples, subsets)
+
+
+def samples_of(subsets: Counter[str], out: int) -> str:
+    """The number of samples by subset, and of those that cannot be used."""
+    named = ", ".join(f"{count:,} {subset}" for subset, count in sorted(subsets.items()))
+    return f"{subsets.total():,}{f' ({named})' if named else ''}; {out:,} left out as broken"
 
 
 def _tokens(settings: CorrectorSettings) -> tuple[int, int, int]:
@@ -220,7 +240,7 @@ def _memory(
     states = {"prodigy": 4, "adamw": 2}[settings.optimiser.name] + (
         settings.optimiser.ema is not None
     )
-    here = frozen / (settings.gpu.count if settings.gpu.sharded else 1)
+    here = frozen / (settings.gpu.count if settings.gpu.shares_weights else 1)
     weights = (here + (0 if _encoded(settings, transformer) else ENCODERS)) * size
     learned = trained * 4 * (2 + states)
     kept = 1 if settings.checkpointing else A_BLOCK

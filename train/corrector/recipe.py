@@ -46,13 +46,16 @@ def drop_shares(drops: Drops, editing: float) -> dict[str, float]:
     return dict(total)
 
 
-def sentence(settings: LearningSettings, subsets: Collection[str] = SUBSETS) -> str:
-    """Both as one line."""
-    found = subset_shares(settings, subsets)
+def sentence(settings: LearningSettings, subsets: Collection[str] = ()) -> str:
+    """Both as one line; `subsets` are those of the data, or none where they are unknown."""
+    found = subset_shares(settings, subsets or SUBSETS)
     drops = drop_shares(settings.drop, found.get("editing", 0.0))
     named = ", ".join(f"{share:.1%} {subset}" for subset, share in found.items())
+    known = "" if subsets else ", if the data have every subset"
     return (
-        f"Seen over the run: {named}; T5 reads nothing in {drops['text']:.1%}, no reflection in "
-        f"{drops['reflection']:.1%}, no prompt in {drops['prompt']:.1%}; {drops['image']:.1%} with "
-        f"a black picture, {drops['black_with_reflection']:.1%} with that and a reflection"
+        f"Seen over the run{known}: {named}; dropped are the whole text in "
+        f"{drops['text']:.1%}, the "
+        f"reflection in {drops['reflection']:.1%}, the prompt in {drops['prompt']:.1%} and the "
+        f"flawed picture in {drops['image']:.1%} (it is black then), which leaves a reflection "
+        f"without its picture in {drops['black_with_reflection']:.1%}"
     )

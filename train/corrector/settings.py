@@ -144,8 +144,8 @@ class Drops(Strict):
         default=0.2,
         ge=0,
         le=1,
-        description="text and picture are dropped at once, which "
-        "trains plain text-to-image; not for editing samples",
+        description="reflection and flawed picture are dropped at once and the prompt stays, "
+        "which trains plain text-to-image; not for editing samples",
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,21 @@ import torch
 from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.report.words import counted, duration
-from train.corrector.estimate import A_BLOCK, COMPARED
+from reflectionflow_core.report.words import duration
+from train.corrector.estimate import A_BLOCK, COMPARED, samples_of
 from train.corrector.recipe import sentence
 from train.editor.klein import PATCH, targets
 from train.editor.settings import EditorSettings
-from train.gpus import VAE_DECODE, VAE_ENCODE, check_fit, forward_operations, smaller_batches
+from train.gpus import (
+    VAE_DECODE,
+    VAE_ENCODE,
+    check_fit,
+    forward_operations,
+    smaller_batches,
+    steps_of,
+)
 from train.shard_lists import shards_in
-from train.triplets import Triplets
+from train.triplets import SUBSETS, Triplets
 
 # The published FLUX.2 [klein]: the transformer's configuration and the text encoder's weights.
 PUBLISHED: dict[str, tuple[dict[str, Any], float]] = {
@@ -33,13 +42,13 @@ def estimate(settings: EditorSettings) -> str:
     config, encoder = structure(settings.model)
     with torch.device("meta"):
         transformer = Flux2Transformer2DModel(**config)
+    samples, subsets = _samples(settings)
     linears = dict(transformer.named_modules())
     names = targets(transformer)
     trained = sum(settings.rank * sum(linears[name].weight.shape) for name in names)
     frozen = sum(p.numel() for p in transformer.parameters())
     blocks = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     width = transformer.config["num_attention_heads"] * transformer.config["attention_head_dim"]
-    a_step = settings.batch * settings.accumulate * settings.gpu.count
 
     def memory(chosen: EditorSettings) -> float:
         size = 2 if chosen.dtype == "bf16" else 4
@@ -53,10 +62,9 @@ def estimate(settings: EditorSettings) -> str:
         f"Model: {frozen:,} weights, frozen, and {(encoder + VAE) / 1e9:.1f} billion of text "
         "encoder and VAE",
         f"LoRA: {trained:,} trainable weights in {len(names)} modules, rank {settings.rank}",
-        f"Samples: {_samples(settings)}",
-        sentence(settings),
-        f"Steps: {settings.steps:,} of {a_step} samples ({settings.batch} a batch, "
-        f"{settings.accumulate} a step, {counted(settings.gpu.count, 'process', 'processes')})",
+        f"Samples: {samples}",
+        sentence(settings, subsets),
+        f"Steps: {steps_of(settings)}",
         f"Memory a GPU, estimated: {memory(settings) / 1e9:.1f} GB",
         f"Time: {_time(settings, blocks, width, encoder)}, on {settings.gpu.assumed}",
     )
@@ -112,8 +120,11 @@ def _time(settings: EditorSettings, blocks: int, width: int, encoder: float) -> 
     return f"{duration(sum(parts.values()) / settings.gpu.speed)} ({named})"
 
 
-def _samples(settings: EditorSettings) -> str:
+def _samples(settings: EditorSettings) -> tuple[str, Collection[str]]:
+    """The samples as text, and their subsets."""
     try:
-        return f"{len(Triplets(shards_in(settings.data, fetch=False))):,}"
+        triplets = Triplets(shards_in(settings.data, fetch=False))
     except InputError:
-        return f"not counted, because {settings.data} is not on this machine"
+        return f"not counted, because {settings.data} is not on this machine", ()
+    subsets = Counter(SUBSETS[number] for number in triplets.entries.subsets)
+    return samples_of(subsets, sum(triplets.skipped.values())), subsets

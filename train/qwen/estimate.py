@@ -10,7 +10,7 @@ from torch import nn
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
-from train.gpus import check_fit, exchanging, smaller_batches
+from train.gpus import check_fit, exchanging, smaller_batches, steps_of
 from train.qwen.data import split
 from train.qwen.settings import MINIATURE, QwenSettings
 
@@ -76,12 +76,14 @@ def stacks_of(
 class QwenLoad:
     """Memory and operations of a training: its stacks, and the weights outside them.
 
-    `other_trained` of the weights outside the stacks are trained.
+    `other_trained` of the weights outside the stacks are trained; `added` of all weights are not
+    the base's: a LoRA, a head.
     """
 
     stacks: tuple[LayerStack, ...]
     other: int
     other_trained: int
+    added: int = 0
 
     @property
     def weights(self) -> int:
@@ -143,7 +145,6 @@ def estimate_of(
     """
     load, gpu = load_of(settings), settings.gpu
     held, alive = load.held(settings), load.alive(settings)
-    a_step = settings.batch * settings.accumulate * gpu.count
     computing = settings.batch * load.operations(settings) / gpu.speed
     gathered, exchanged = load.exchanges(settings)
     learning = settings.steps * settings.accumulate * max(computing, exchanged)
@@ -155,12 +156,12 @@ def estimate_of(
     seconds = (learning, measuring + answers)
     shared = f", sharded over {gpu.count} GPUs" if gpu.shares_weights else ""
     lines = (
-        f"base         {settings.base}: {load.weights:,} weights",
+        f"base         {settings.base}: {load.weights - load.added:,} weights",
         f"trained      {load.trained:,} weights, {load.trained / load.weights:.1%}",
         f"memory       about {(held + alive) / 1e9:.1f} GB a GPU: {held / 1e9:.1f} for weights, "
         f"gradients and optimiser{shared}, {alive / 1e9:.1f} for a batch of {settings.batch}",
         f"samples      {samples}",
-        f"steps        {settings.steps:,} of {a_step} samples: {settings.steps * a_step:,} in all",
+        f"steps        {steps_of(settings)}",
         f"time         about {duration(sum(seconds))}: learning {duration(seconds[0])}, measuring "
         f"{duration(seconds[1])}, on {gpu.assumed}, with pictures of {settings.max_pixels:,} "
         f"pixels and {WORDS} tokens of text",

@@ -15,6 +15,9 @@ from reflectionflow_core.flux.folders import first_line
 from reflectionflow_core.record import InputError
 
 PART = ".part"  # prefix of incomplete folders
+# Words of the plain RuntimeErrors that torch raises when it cannot write: its writer of weights,
+# and its file of an optimiser's state.
+UNWRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
 
 
 @contextmanager
@@ -66,10 +69,12 @@ def explained(folder: Path) -> Iterator[None]:
         with writing(folder):
             yield
     except (SafetensorError, RuntimeError) as error:
-        # torch's writer raises a plain RuntimeError.
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+        unwritten = any(word in str(error) for word in UNWRITTEN)
+        if isinstance(error, RuntimeError) and not unwritten:
             raise
+        # torch's own words name a line of its code, not the disk.
+        reason = "the disk is probably full." if unwritten else first_line(error)
         raise InputError(
-            f"Cannot write {folder}: {first_line(error)} Free some space, then start again: "
+            f"Cannot write {folder}: {reason} Free some space, then start again: "
             "the run resumes from its last checkpoint."
         ) from error

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel
 
 from train.qwen.estimate import QwenLoad, estimate_of, samples_of, stacks_of
+from train.qwen.loras import lora_weights
 from train.qwen.sizes import architecture
 from train.verifier.model import RewardModel
 from train.verifier.pairs import pairs_in
@@ -25,4 +26,5 @@ def load_of(settings: VerifierSettings) -> QwenLoad:
     with torch.device("meta"):
         model = RewardModel(AutoModel.from_config(config), 0, settings)
     own = model.rm_head.weight.numel() + model.token.numel()
-    return QwenLoad(stacks_of(model.backbone, config, settings, pictures=2), own, own)
+    stacks = stacks_of(model.backbone, config, settings, pictures=2)
+    return QwenLoad(stacks, own, own, added=own + lora_weights(model))

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText
 
 from reflectionflow_core.record import InputError
 from train.qwen.estimate import QwenLoad, estimate_of, samples_of, stacks_of
-from train.qwen.loras import lora_of
+from train.qwen.loras import lora_of, lora_weights
 from train.qwen.sizes import architecture
 from train.writer.chats import chats_in
 from train.writer.model import prepare
@@ -19,7 +19,7 @@ from train.writer.settings import WriterSettings
 
 
 def estimate(settings: WriterSettings) -> str:
-    if settings.tuning == "lora" and settings.gpu.sharded:
+    if settings.tuning == "lora" and settings.gpu.shares_weights:
         raise InputError(
             "The base model of a LoRA cannot be sharded. Give gpu.sharded=false, or tuning=full."
         )
@@ -36,4 +36,5 @@ def load_of(settings: WriterSettings) -> QwenLoad:
             inject_adapter_in_model(lora_of(settings), model)
     head = 0 if config.tie_word_embeddings else model.lm_head.weight.numel()
     trained = head if settings.tuning == "full" else 0
-    return QwenLoad(stacks_of(model.model, config, settings, pictures=1), head, trained)
+    stacks = stacks_of(model.model, config, settings, pictures=1)
+    return QwenLoad(stacks, head, trained, added=lora_weights(model))
