@@ -16,13 +16,14 @@ import pytest
 import torch
 from asking import corrections, drafts
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
 
 from reflectionflow_core.flux.branch import velocity
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.text import training_text
 from reflectionflow_core.identity import digest
-from reflectionflow_core.miniature.detector import BLOB
+from reflectionflow_core.miniature.detector import BLOB, detect
 from reflectionflow_core.miniature.evolver import as_told, is_sized, nearest
 from reflectionflow_core.miniature.judge import faults, holds
 from reflectionflow_core.miniature.model import FOLDER, load_miniature
@@ -43,7 +44,7 @@ from train.corrector.samples import WHOLE
 from train.fit import Draw
 from train.miniature import base, distil, measure, text, vae
 from train.miniature.corrector import Naming, PairRow, Pairs
-from train.miniature.edits import pair_of
+from train.miniature.edits import hides_what_is_right, pair_of
 from train.miniature.scenes import (
     RARE,
     any_prompt,
@@ -189,6 +190,15 @@ def test_pairs_of_unclear_pictures_can_be_drawn() -> None:
         if pair:
             assert len(faults(pair.corrected, spec)) < len(faults(unclear, spec))
             render(pair.corrected)
+
+
+def test_touching_things_that_are_read_as_one_give_no_pair_where_one_of_them_is_right() -> None:
+    touching = (Thing("triangle", "black", 24, 32, 8), Thing("cross", "yellow", 37, 32, 8))
+    picture = Image.fromarray(render(touching))
+    scene = detect(picture)
+    assert [thing.colour for thing in scene] == [BLOB]
+    asked = parse("a yellow cross and a black triangle"), parse("a red cross and a black circle")
+    assert [hides_what_is_right(picture, scene, spec) for spec in asked] == [True, False]
 
 
 def test_cells_name_the_thing_that_covers_them() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from reflectionflow_core.miniature.detector import BLOB, detect
 from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import FAMILIES, Spec
-from reflectionflow_core.miniature.world import Scene, render
+from reflectionflow_core.miniature.world import COLOURS, GROUND, Scene, render
 from reflectionflow_core.protocols import Painter
 from reflectionflow_core.record import InputError, Request
 from reflectionflow_core.writers.template import TemplateWriter
@@ -164,10 +164,38 @@ class DraftEdits:
             ]
             pictures = self._generator.paint(requests)
             for (prompt, spec), picture in zip(asked, pictures, strict=True):
-                pair = pair_of(prompt, spec, detect(picture), rng)
+                scene = detect(picture)
+                if hides_what_is_right(picture, scene, spec):
+                    continue
+                pair = pair_of(prompt, spec, scene, rng)
                 pairs = pair and siblings_of(pair, spec, self.siblings, self.families, rng)
                 edits += [_edit(picture, each) for each in pairs or ()]
         return edits[: _BLOCK * self.siblings]
+
+
+def hides_what_is_right(picture: Image.Image, scene: Scene, spec: Spec) -> bool:
+    """Whether a piece of several colours hides a thing that the prompt asks for.
+
+    Things that touch are detected as one blob. To turn the blob into something else would take what
+    is right away, which no reflection says.
+    """
+    if all(thing.colour != BLOB for thing in scene):
+        return False
+    seen = {(thing.shape, thing.colour) for thing in scene}
+    hidden = {(group.shape, group.colour) for group in spec.groups if group.colour} - seen
+    return any(
+        (thing.shape, thing.colour) in hidden
+        for colour in {colour for _, colour in hidden}
+        for thing in detect(_only(picture, colour))
+    )
+
+
+def _only(picture: Image.Image, colour: str) -> Image.Image:
+    """The picture without what is not of that colour."""
+    pixels = np.asarray(picture, np.float32)
+    palette = np.array([COLOURS[colour], GROUND, *COLOURS.values()], np.float32)
+    apart = np.linalg.norm(pixels[..., None, :] - palette, axis=-1)
+    return Image.fromarray(np.where(apart.argmin(-1)[..., None] == 0, pixels, GROUND).astype("u1"))
 
 
 def _edit(picture: Image.Image, pair: ScenePair) -> Edit:
