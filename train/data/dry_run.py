@@ -8,7 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reflectionflow_core.archive import files
+from reflectionflow_core.record import InputError
+from reflectionflow_core.report.words import counted
+from reflectionflow_core.texts import user_path
 from train.data.engine import HERE
+from train.data.models import missing_models
 from train.data.run import make
 from train.data.settings import SHAPES, SYNTHETIC, DataSettings, is_made
 from train.data.shards import PARTS
@@ -22,7 +26,8 @@ def dry_run(settings: DataSettings) -> str:
     """Runs one slice of each source through all stages in this process; nothing is kept.
 
     Pictures are noise and judges random. Texts that need a model stay empty; missing files are
-    replaced by prompts and edits of the shapes world.
+    replaced by prompts and edits of the shapes world. InputError, with all that is missing, where
+    the run itself would stop for it.
     """
     settings, missing = without_missing(settings)
     with TemporaryDirectory() as folder:
@@ -33,8 +38,17 @@ def dry_run(settings: DataSettings) -> str:
             for source in sources_of(small)
         ]
         summary = make(sources, small, lambda: nullcontext(HERE))
-    lines = (f"{file} does not exist; the dry run skips it.\n" for file in missing)
-    return f"{''.join(lines)}{summary}Dry run passed: every stage ran; nothing was kept.\n"
+    models = missing_models(settings)
+    template = settings.judges.reward_template
+    missing += [template] if template and not user_path(template).is_file() else []
+    if not missing and not models:
+        return f"{summary}Dry run passed: every stage ran; nothing was kept.\n"
+    lines = (f"{name} is missing.\n" for name in (*missing, *models))
+    raise InputError(
+        f"{summary}{''.join(lines)}Every stage ran without what is missing; nothing was kept. "
+        f"The run itself needs {counted(len(missing), 'more file')} and "
+        f"{counted(len(models), 'more model')}: put them there, or give other settings."
+    )
 
 
 def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:

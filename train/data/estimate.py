@@ -13,12 +13,15 @@ from rich.table import Table
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
-from train.data.settings import NO_SOURCE, SHAPES, DataSettings, Engine
+from train.data.models import memory_lines
+from train.data.settings import MINIATURE, NO_SOURCE, SHAPES, SYNTHETIC, DataSettings, Engine
 from train.gpus import forward_operations
 
 _HOURS = 3600.0  # seconds per hour
 FLUX_1 = (57, 3072)  # number of blocks, width
 TEXT_TOKENS = 512
+SMALL_MB = 0.004  # a picture of the miniature, with its share of a shard
+_TIMES = ("painting", "judging", "asking", "hours", "idle")
 _ROWS = {
     "items": "work items",
     "pictures": "pictures painted",
@@ -127,7 +130,7 @@ def _load(
         painting,
         judging + filtering,
         condensing + annotating,
-        2 * triplets * assumed.megabytes_per_picture / 1000 * (2 if settings.images else 1),
+        2 * triplets * megabytes(settings) / 1000 * (2 if settings.images else 1),
         hours,
         hours * gpus_of(settings.engine),
     )
@@ -148,6 +151,20 @@ def _hours(engine: Engine, *work: float) -> float:
     return max(*each, sum(work[:3]) / (gpus_of(engine) or inf))
 
 
+def is_timed(settings: DataSettings) -> bool:
+    """Whether times are estimated: what is known of FLUX.1 says nothing about the miniature."""
+    small = settings.painter.model in (MINIATURE, SYNTHETIC) and settings.paints
+    return not small or settings.assumptions.pictures_per_gpu_second is not None
+
+
+def megabytes(settings: DataSettings) -> float:
+    """Megabytes of a picture in a shard: as given, of 64 x 64 pixels, or the default."""
+    assumed = settings.assumptions
+    given = "megabytes_per_picture" in assumed.model_fields_set
+    small = settings.painter.model == MINIATURE and settings.paints and not given
+    return SMALL_MB if small else assumed.megabytes_per_picture
+
+
 def pictures_per_second(settings: DataSettings) -> float:
     """Pictures painted per GPU second, as assumed or as computed for FLUX.1."""
     if settings.assumptions.pictures_per_gpu_second:
@@ -163,6 +180,7 @@ def estimate(settings: DataSettings) -> str:
     counted, lines = loads_of(settings), [*uncounted(settings)]
     if not counted and not lines:
         raise InputError(NO_SOURCE)
+    lines += memory_lines(settings)
     table = table_of(settings)
     wide = Console().options.update(max_width=1000)
     least = Measurement.get(Console(), wide, table).maximum  # a narrower one would cut numbers
@@ -188,23 +206,33 @@ def table_of(settings: DataSettings) -> Table:
     table.add_column(no_wrap=True)
     for name in loads:
         table.add_column(name, justify="right", no_wrap=True)
+    timed = is_timed(settings)
     for name, what in _ROWS.items():
-        table.add_row(what, *(_shown(name, getattr(load, name)) for load in loads.values()))
+        values = [getattr(load, name) for load in loads.values()]
+        if any(values) and (timed or name not in _TIMES):
+            table.add_row(what, *(_shown(name, value) for value in values))
     return table
 
 
 def assumptions_of(settings: DataSettings) -> Iterator[str]:
     """The assumptions of the table."""
-    assumed = settings.assumptions
+    assumed, all_ = settings.assumptions, sum(loads_of(settings).values(), Load())
     yield f"Assumed ({assumed.source}):"
-    counted = not assumed.pictures_per_gpu_second
+    counted, timed = not assumed.pictures_per_gpu_second, is_timed(settings)
     gpu = f"{settings.gpu.assumed}, by FLUX.1's operations" if counted else "a GPU"
-    yield f"  {pictures_per_second(settings):.3g} pictures painted per second on {gpu}"
-    yield f"  {assumed.judged_per_gpu_second:g} pictures judged per second on a GPU"
-    yield f"  {assumed.seconds_per_call:g} seconds per call of a vision-language model (VLM)"
-    yield f"  {assumed.megabytes_per_picture:g} MB per picture in a shard"
-    yield f"  {assumed.rule_yield:.0%} of rule-based prompts neither too easy nor too hard"
+    if all_.pictures and timed:
+        yield f"  {pictures_per_second(settings):.3g} pictures painted per second on {gpu}"
+    if timed:
+        yield f"  {assumed.judged_per_gpu_second:g} pictures judged per second on a GPU"
+    if all_.calls:
+        yield f"  {assumed.seconds_per_call:g} seconds per call of a vision-language model (VLM)"
+    yield f"  {megabytes(settings):g} MB per picture in a shard"
+    if settings.rule.prompts:
+        yield f"  {assumed.rule_yield:.0%} of rule-based prompts neither too easy nor too hard"
     yield f"  {assumed.kept:.0%} of pairs kept by annotation and filter"
+    if not timed:
+        yield f"Times are not estimated: the {settings.painter.model} painter needs no GPU."
+        return
     gpus = gpus_of(settings.engine)
     where = f"{gpus:.3g} GPUs, shared without loss" if gpus else "the engine's workers"
     yield f"  hours with {where}, one source after the other; loading models is not counted"
@@ -239,4 +267,6 @@ def _shown(name: str, value: float | None) -> str:
         return ""
     if name == "idle":
         return f"{value:.1%}"
-    return f"{value:,.1f}" if 0 < value < 10 else f"{value:,.0f}"
+    if name == "gigabytes":
+        return f"{value:.3g}" if value < 10 else f"{value:,.0f}"
+    return f"{value:,.1f}" if 0 < value < 10 and value % 1 else f"{value:,.0f}"

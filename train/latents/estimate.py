@@ -5,6 +5,7 @@ from __future__ import annotations
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
 from train.corrector.encoded import PART
+from train.corrector.flux import structure
 from train.gpus import ENCODERS, T5_TOKEN, T5_WIDTH, VAE_ENCODE, check_fit
 from train.latents.settings import LatentsSettings
 from train.shard_lists import shards_in
@@ -38,17 +39,25 @@ def estimate(settings: LatentsSettings) -> str:
     except InputError:
         count = 0
     gpu, texts = settings.gpu, 2 + settings.shuffled + settings.alone
-    sample = sample_bytes(settings)
+    width = structure(settings.model).get("joint_attention_dim", T5_WIDTH)
+    sample, is_full = sample_bytes(settings, width), width == T5_WIDTH
     seconds = sample_operations(settings) / gpu.speed / gpu.count
-    text = (
-        f"About {sample / 1e6:.2f} MB a sample (FLUX.1: 16 pixels a token, T5 4096 wide, {texts} "
-        f"texts) and {duration(seconds * 1e6)} a million samples, on {gpu.assumed}"
-    )
+    text = f"About {sample / 1e6:.2f} MB a sample ({texts} texts, each {width} wide)"
+    if is_full:
+        text += f" and {duration(seconds * 1e6)} a million samples, on {gpu.assumed}"
     if count:
+        time = f" and {duration(seconds * count)}" if is_full else ""
         text += (
-            f": {count * sample / 1e9:.1f} GB and {duration(seconds * count)} for {count:,} "
-            f"samples in {-(-count // PART):,} parts.\n"
+            f": {count * sample / 1e9:.2f} GB{time} for {count:,} samples in "
+            f"{-(-count // PART):,} parts.\n"
         )
     else:
         text += f"; {settings.data} is not on this machine, so its samples are not counted.\n"
-    return check_fit(ENCODERS * _bytes(settings), gpu, text, ())
+    if not is_full:
+        return f"{text}Time and memory are not estimated for so small a model.\n"
+    need = ENCODERS * _bytes(settings)
+    text += (
+        f"Memory a GPU, estimated: {need / 1e9:.1f} GB for VAE and text encoders, of "
+        f"{gpu.memory / 1e9:.0f} GB.\n"
+    )
+    return check_fit(need, gpu, text, ())
