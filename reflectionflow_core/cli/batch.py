@@ -62,7 +62,7 @@ from .run import (
     say,
 )
 from .screen import Screen, best_so_far, quieten_libraries, short_score
-from .unloaded import has_known_costs, unloaded_actors, unloaded_author
+from .unloaded import has_known_costs, said_later, unloaded_actors, unloaded_author
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
 ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages", "ask")
@@ -135,7 +135,8 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         choice, asked = asked_for_batch(given, folder, recorded)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         if has_known_costs(choice):
-            _, unloaded = unloaded_actors(given, choice, asked, recorded)
+            with said_later():
+                _, unloaded = unloaded_actors(given, choice, asked, recorded)
             for run in runs_of(asked):
                 check_prompt(run, asked.settings.budget, unloaded_author(asked, choice), unloaded)
         asked = with_errors_of(check_judge(choice, asked, given), recorded)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Any
 
 from ..archive.run_file import Run
@@ -118,6 +120,13 @@ def unloaded_actors(
     """The run and its actors with the judge's known errors, without asking the judge."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked, given)
+
+
+@contextmanager
+def said_later() -> Iterator[None]:
+    """A context for a check without models: its notes are printed by the one with models."""
+    with redirect_stderr(StringIO()):
+        yield
 
 
 def has_known_costs(choice: ActorChoice) -> bool:
