@@ -14,6 +14,8 @@ from train.processes import join
 from train.progress import progress
 from train.reports import Report
 
+DRY_RUN = "dry-run"  # its folder, whose name its progress shows
+
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
@@ -68,6 +70,11 @@ def numbers(figures: dict[str, Any], group: str = "") -> Iterator[tuple[str, flo
             yield from numbers(value, f"{group}{name}/")
         elif isinstance(value, (int, float)):
             yield f"{group}{name}", float(value)
+
+
+def all_done(steps: int) -> str:
+    """What is said of a finished training that is started again."""
+    return f"All {steps:,} steps were done before, so nothing is trained.\n"
 
 
 def watched(name: str, done: Iterable[StepDone], start: int, total: int) -> Iterator[StepDone]:

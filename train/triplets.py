@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL.Image import Image as Picture
 from reflectionflow_core.pictures import PictureError, read_picture
 from reflectionflow_core.texts import TextError, checked_text, decode_text, parse_json
 from train.shard_index import FORMATS, GOOD, PROMPT, SUBSET, ShardIndex, index_of
+from train.skipped import Skipped
 
 CHAT, PICTURE = "chat.json", "picture"  # file of a question with its answer
 CHATS = "chats"  # name of such samples in counts
@@ -82,9 +82,9 @@ class TripletEntries(Sequence[TripletEntry]):
     indices into SUBSETS; `prompts` (n,) are equal for prompts with the same words.
     """
 
-    def __init__(self, shards: Iterable[Path], skipped: Counter[str]) -> None:
+    def __init__(self, shards: Iterable[Path], skipped: Skipped) -> None:
         self.parts = [(shard, index_of(shard)) for shard in shards]
-        self.rows = [_whole_rows(index, skipped) for _, index in self.parts]
+        self.rows = [_whole_rows(shard, index, skipped) for shard, index in self.parts]
         self.ends = np.cumsum([len(rows) for rows in self.rows], dtype=np.int64)
         nothing = [np.empty(0, np.uint64)]
         chosen = [(index, rows) for (_, index), rows in zip(self.parts, self.rows, strict=True)]
@@ -129,10 +129,10 @@ class TripletEntries(Sequence[TripletEntry]):
         return groups
 
 
-def _whole_rows(index: ShardIndex, skipped: Counter[str]) -> np.ndarray:
+def _whole_rows(shard: Path, index: ShardIndex, skipped: Skipped) -> np.ndarray:
     """The rows of usable samples."""
     if index.fault:
-        skipped[index.fault] += 1
+        skipped.add(index.fault, str(shard))
     others = index.has(CHAT)
     whole = index.has(REFLECTION) & index.has(PROMPT) & index.has(SUBSET)
     for name in (GOOD, BAD):
@@ -161,7 +161,7 @@ class Triplets(Sequence[Triplet]):
     """
 
     def __init__(self, shards: Iterable[Path]) -> None:
-        self.skipped: Counter[str] = Counter()
+        self.skipped = Skipped()
         self.entries = TripletEntries(shards, self.skipped)
 
     def __len__(self) -> int:

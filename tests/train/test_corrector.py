@@ -39,6 +39,7 @@ from train.corrector.samples import TrainingBatch
 from train.corrector.settings import CorrectorSettings, Lora
 from train.corrector.training import Overrides, train
 from train.fit import Draw
+from train.gpus import GpuSettings
 from train.latents.encoding import encode
 from train.latents.estimate import estimate as estimate_latents
 from train.latents.settings import LatentsSettings
@@ -402,9 +403,30 @@ def test_a_start_that_was_refused_may_be_corrected(flux, data: Path, tmp_path: P
         train(settings(tmp_path / "out", data, siblings=2), Overrides(flux=flux))
     with pytest.raises(InputError, match="Check the keys"):
         train(settings(tmp_path / "out", data, leave_out=["nobody"]), Overrides(flux=flux))
+    assert not (tmp_path / "out").exists()  # an empty folder says nothing
     train(settings(tmp_path / "out", data, steps=1), Overrides(flux=flux))
     with pytest.raises(InputError, match="was started with siblings=1"):
         train(settings(tmp_path / "out", data, siblings=2), Overrides(flux=flux))
+
+
+def test_a_lora_that_cannot_be_read_is_refused_before_samples_are_encoded(
+    flux, data: Path, tmp_path: Path
+) -> None:
+    way = {"latents": "auto", "steps": 50, "lora": {"start": tmp_path / "none.safetensors"}}
+    with pytest.raises(InputError, match=r"none\.safetensors"):
+        train(settings(tmp_path / "out", data, **way), Overrides(flux=flux))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_training_says_that_it_is_and_a_longer_one_what_its_rate_does(
+    flux, data: Path, tmp_path: Path, capsys
+) -> None:
+    way = {"optimiser": {"name": "adamw", "rate": 0.01, "decay": 0.4}}
+    for steps in (2, 2, 3):
+        train(settings(tmp_path / "out", data, steps=steps, **way), Overrides(flux=flux))
+    said = capsys.readouterr().err
+    assert said.count("All 2 steps were done before, so nothing is trained.") == 1
+    assert said.count("started with steps=2, now steps=3: the learning rate falls") == 1
 
 
 def test_it_says_that_fewer_samples_are_held_out_than_asked_for(
@@ -500,7 +522,13 @@ def test_the_configuration_of_the_latents_fits_that_of_the_training() -> None:
     training = CorrectorSettings(**read_config(CONFIGS / "corrector-flux.yaml"))
     names = LatentsSettings.model_fields.keys() - {"out", "shuffled", "alone", "gpu"}
     assert {n: getattr(latents, n) for n in names} == {n: getattr(training, n) for n in names}
-    assert "MB a sample" in estimate_latents(latents)
+    text = estimate_latents(latents)
+    assert "9.04 MB a sample (2 texts, each 4096 wide)" in text
+    assert "Memory a GPU, estimated: 9.9 GB" in text
+    small = LatentsSettings(model="miniature", data="nowhere", dtype="fp32", text_length=40)
+    assert "each 128 wide)" in (said := estimate_latents(small)) and "H100" not in said
+    with pytest.raises(InputError, match="needs 10 GB a GPU, and H100 has 8 GB"):
+        estimate_latents(latents.model_copy(update={"gpu": GpuSettings(memory_gb=8)}))
 
 
 def program(*arguments: str, launcher: tuple[str, ...] = (), **environment: str):

@@ -32,6 +32,9 @@ class Some:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def key(self, index: int) -> str:
+        return f"{index:03d}"
+
     def read(self, index: int) -> str:
         if index in self.bad:
             raise SampleError("picture unreadable")
@@ -60,21 +63,26 @@ def test_a_split_holds_out_about_the_share_it_was_asked_for() -> None:
 def test_a_sample_that_cannot_be_read_is_replaced_by_the_next_that_can(bad) -> None:
     usable = Usable(Some(list("abcdefghij"), bad), range(10))
     for index in range(10):
-        sample, reasons = usable[index]
+        sample, unread = usable[index]
         nearest = next(n % 10 for n in range(index, index + 10) if n % 10 not in bad)
         assert sample == "abcdefghij"[nearest]
-        assert reasons == ["picture unreadable"] * ((nearest - index) % 10)
+        passed = (f"{n % 10:03d}" for n in range(index, index + (nearest - index) % 10))
+        assert unread == [("picture unreadable", key) for key in passed]
 
 
 def test_data_of_which_nothing_can_be_read_are_refused_with_the_reason() -> None:
     usable = Usable(Some(["a"] * 300, set(range(300))), range(300))
-    with pytest.raises(InputError, match=r"100 samples in a row .*picture unreadable \(100\)"):
+    with pytest.raises(
+        InputError, match=r"100 samples in a row .*picture unreadable \(100: 000, 001, 002 and 97"
+    ):
         usable[0]
     with pytest.raises(InputError, match="no samples to train on"):
         Usable(Some([]), [])
     assert readable(Some(list("abc"), {0}), range(3), 1) == ([1], {"picture unreadable": 1})
     settings = QwenSettings.model_construct(data="x.jsonl", held_out=None, held_out_share=0.5)
-    with pytest.raises(InputError, match=r"No sample of x.jsonl can be used: .*unreadable \(3\)"):
+    with pytest.raises(
+        InputError, match=r"No sample of x.jsonl can be used: .*unreadable \(3: 000, "
+    ):
         sides_of(settings, lambda _: Some(["", "", ""], {0, 1, 2}))
 
 
@@ -120,7 +128,7 @@ def test_a_run_is_resumed_with_as_many_batches_a_step_as_it_was_started_with(
     def start(processes: int, accumulate: int) -> None:
         joined = SimpleNamespace(is_main_process=True, num_processes=processes)
         monkeypatch.setattr("train.qwen.run.join", lambda *_: joined)
-        given = {"out": tmp_path, "accumulate": accumulate, "device": "cpu"}
+        given = {"base": "tiny", "out": tmp_path, "accumulate": accumulate, "device": "cpu"}
         with qwen_run(QwenSettings.model_construct(**given)):
             pass
 

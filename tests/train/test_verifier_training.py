@@ -254,7 +254,7 @@ def test_samples_that_cannot_be_read_are_left_out_and_counted(tmp_path) -> None:
         tmp_path / "run", data=str(tmp_path / "*.tar"), held_out_share=0.3, steps=12
     )
     card = (train(settings) / "README.md").read_text()
-    assert "picture unreadable (" in card
+    assert "picture unreadable (1)" in card  # one sample, however often it was read
     assert "shard truncated (1)" in card
 
 

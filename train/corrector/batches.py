@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -13,6 +13,7 @@ from train.corrector.mixture import Sampler, dropped
 from train.corrector.samples import BatchSource, TrainingBatch
 from train.corrector.settings import Drops
 from train.fit import Draw
+from train.skipped import Skipped, reasons
 from train.triplets import SampleError
 
 TRIES = 100  # with more unusable samples in a batch, the data are considered broken
@@ -24,7 +25,7 @@ class BatchReader:
     def __init__(self, source: BatchSource, sampler: Sampler, drops: Drops, size: int) -> None:
         self.source, self.sampler, self.drops = source, sampler, drops
         self.size = size  # samples of a batch
-        self.skipped: Counter[str] = Counter()
+        self.skipped = Skipped()
 
     def __call__(self, draw: Draw) -> list[Any]:
         rng, _ = draw.generators()
@@ -35,7 +36,7 @@ class BatchReader:
             try:
                 rows.append(self.source.read(index, drop, rng))
             except SampleError as error:
-                self.skipped[str(error)] += 1
+                self.skipped.add(str(error), self.source.key(index))
             if len(rows) == self.size:
                 return rows
         raise InputError(
@@ -70,7 +71,3 @@ class Batches:
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)
-
-
-def reasons(skipped: Counter[str]) -> str:
-    return ", ".join(f"{reason} ({count})" for reason, count in skipped.most_common()) or "none"

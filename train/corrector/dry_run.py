@@ -23,6 +23,7 @@ from reflectionflow_core.record import InputError
 from train.corrector.flux import structure
 from train.corrector.settings import CorrectorSettings, MendedSettings, Views
 from train.corrector.training import Overrides, train
+from train.journal import DRY_RUN
 from train.latents.encoding import encode
 from train.latents.settings import LatentsSettings
 from train.miniature.edits import pair_of
@@ -128,7 +129,7 @@ def _small(settings: CorrectorSettings, folder: Path) -> CorrectorSettings:
         **small_sizes(settings),
         "data": str(data),
         "latents": None,
-        "out": folder / "out",
+        "out": folder / DRY_RUN,
         **OF_A_RUN,
         "steps": 1,
         "save_every": 1,

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
 from reflectionflow_core.flux.lora import read_corrector_lora, target_shapes
@@ -17,7 +16,7 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
 from train.corrector.beforehand import FOLDER, choice_of, latents_of
 from train.corrector.encoded import COMMON, subsets_in
-from train.corrector.flux import FLUX_1_DEV, structure
+from train.corrector.flux import FLUX_1_DEV, bare, structure
 from train.corrector.recipe import sentence
 from train.corrector.settings import AUTO, CorrectorSettings
 from train.corrector.validation import WORDS
@@ -62,8 +61,7 @@ def estimate(settings: CorrectorSettings) -> str:
     found = _found(settings)
     settings = found.settings
     config = structure(settings.model)
-    with torch.device("meta"):
-        transformer = FluxTransformer2DModel(**config)
+    transformer = bare(settings.model)
     shapes = target_shapes(transformer)
     rank, trained = _learned(settings, shapes)
     frozen = sum(p.numel() for p in transformer.parameters())

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
@@ -41,6 +42,12 @@ def structure(model: str) -> dict[str, Any]:
         return FLUX_1_DEV
     config = json.loads(file.read_text(encoding="utf-8"))
     return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def bare(model: str) -> FluxTransformer2DModel:
+    """The transformer without its weights."""
+    with torch.device("meta"):
+        return FluxTransformer2DModel(**structure(model))
 
 
 class Network(nn.Module):

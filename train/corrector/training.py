@@ -19,16 +19,22 @@ import torch
 from torch import nn
 
 from reflectionflow_core.archive.files import make_folder, replace_file
-from reflectionflow_core.flux.lora import FILE_NAME, CorrectorLora, load_corrector_lora
+from reflectionflow_core.flux.lora import (
+    FILE_NAME,
+    CorrectorLora,
+    load_corrector_lora,
+    read_corrector_lora,
+    target_shapes,
+)
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError
-from train.base_models import digests_of
+from train.base_models import check_place, digests_of
 from train.checkpoints import Checkpoints
-from train.corrector.batches import Batches, BatchReader, reasons
+from train.corrector.batches import Batches, BatchReader
 from train.corrector.beforehand import encoded_first
 from train.corrector.encoded import ALONE, SHUFFLED, Encoded
-from train.corrector.flux import Network, load
+from train.corrector.flux import Network, bare, load
 from train.corrector.loss import Extra, FlowLoss, Predict, logit_normal
 from train.corrector.mending import judge_of
 from train.corrector.mixture import Sampler
@@ -36,11 +42,12 @@ from train.corrector.samples import BatchSource, Shards
 from train.corrector.settings import MAY_CHANGE, CorrectorSettings, LearningSettings
 from train.corrector.validation import Checks, held_out
 from train.fit import DivergenceError, Draw, State, draws, steps
-from train.journal import Log, records, watched
+from train.journal import Log, all_done, records, watched
 from train.processes import join, shares_weights, wait_for_all
 from train.reports import reports_of
 from train.run_folder import MODELS, run_folder
 from train.shard_lists import shards_in
+from train.skipped import reasons
 from train.triplets import Triplets
 
 # Texts that latents have only if train.latents was told to encode them.
@@ -83,6 +90,10 @@ class CorrectorTraining:
 
 def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> CorrectorLora:
     """Trains the LoRA, saves it in `settings.out` and returns it; a stopped run is resumed."""
+    if overrides.flux is None:
+        check_place(settings.model)
+    if settings.lora.start is not None:  # before anything is encoded
+        _check_start(settings, settings.lora.start, overrides.flux)
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     record[MODELS] = digests_of(settings.model)
@@ -182,11 +193,13 @@ def fit(training: CorrectorTraining) -> None:
     about = settings.model_dump(mode="json")
     reports = reports_of(settings.report, settings.out, state.step, about)
     log = Log(path, state.step, reports)
+    if state.step >= settings.steps and join().is_main_process:
+        sys.stderr.write(all_done(settings.steps))
     if _due(state.step, settings) and state.step not in checked:
         validate(training, log)
     made = steps(state, training.loss, settings.schedule, training.kept, settings.seed)
     try:
-        for done in watched("corrector", made, state.step, settings.steps):
+        for done in watched(settings.out.name, made, state.step, settings.steps):
             log.write(done, skipped=sum(training.reader.skipped.values()))
             if done.saved:
                 publish(training)
@@ -214,7 +227,7 @@ def validate(training: CorrectorTraining, log: Log) -> None:
         if sheet:
             make_folder(training.settings.out / "sheets")
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
-        if training.judge and not mended:
+        if training.judge and not mended and checks.batches:
             sys.stderr.write(f"Step {step}: no held-out picture is flawed, so none was fixed.\n")
         if mended:
             sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
@@ -268,12 +281,18 @@ def _lora(settings: CorrectorSettings, flux: Flux) -> CorrectorLora:
     if chosen.start is None:
         return CorrectorLora.create(flux.transformer, chosen.rank, chosen.alpha, chosen.mode)
     lora = load_corrector_lora(chosen.start, flux.transformer, torch.float32)
-    if lora.mode != chosen.mode:
-        raise InputError(
-            f"{chosen.start} was trained with tokens={lora.mode.tokens} and "
-            f"attention={lora.mode.attention}. Set lora.tokens and lora.attention to these."
-        )
     return lora.requires_grad_(True)
+
+
+def _check_start(settings: CorrectorSettings, start: Path, flux: Flux | None) -> None:
+    """InputError if the LoRA to start from cannot be read or is of another kind."""
+    transformer = flux.transformer if flux else bare(settings.model)
+    mode = read_corrector_lora(start, target_shapes(transformer)).mode
+    if mode != settings.lora.mode:
+        raise InputError(
+            f"{start} was trained with tokens={mode.tokens} and attention={mode.attention}. Set "
+            "lora.tokens and lora.attention to these."
+        )
 
 
 def _network(settings: CorrectorSettings, flux: Flux) -> Network:

@@ -21,6 +21,7 @@ from train.corrector.dry_run import IN_SMALL, OF_A_RUN, SIDE, write_triplets
 from train.editor.klein import prepared
 from train.editor.settings import EditorSettings
 from train.editor.training import train
+from train.journal import DRY_RUN
 from train.processes import join
 from train.qwen.tiny import miniature_words, tokenizer_of
 
@@ -89,7 +90,7 @@ def small_klein(seed: int = 0) -> Any:
 def _small(settings: EditorSettings, folder: Path) -> EditorSettings:
     changes = {
         "data": str(write_triplets(folder / "shards", 24)),
-        "out": folder / "out",
+        "out": folder / DRY_RUN,
         **OF_A_RUN,
         "device": "cpu",
         "dtype": "fp32",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reflectionflow_core.flux.lora import FILE_NAME
 from reflectionflow_core.flux.painter import to_picture
-from train.base_models import digests_of
+from train.base_models import check_place, digests_of
 from train.corrector.loss import mixed
 from train.corrector.samples import BatchSource, TrainingBatch
 from train.corrector.training import CorrectorTraining, assembled, finish
@@ -60,6 +60,8 @@ class EditorChecks(Checks):
 
 def train(settings: EditorSettings, pipeline: Any = None) -> EditorLora:
     """Trains the LoRA, saves it in `settings.out` and returns it; a stopped run is resumed."""
+    if pipeline is None:
+        check_place(settings.model)
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     record[MODELS] = digests_of(settings.model)

@@ -7,7 +7,6 @@ can be resumed.
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -19,8 +18,7 @@ from torch import Tensor
 from reflectionflow_core.archive.files import locked, make_folder, sweep
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, encode_texts
-from train.base_models import digests_of
-from train.corrector.batches import reasons
+from train.base_models import check_place, digests_of
 from train.corrector.encoded import (
     ALONE,
     COMMON,
@@ -40,6 +38,7 @@ from train.processes import join, wait_for_all
 from train.progress import progress
 from train.run_folder import MODELS, check_same_run
 from train.shard_lists import shards_in
+from train.skipped import Skipped, reasons
 from train.triplets import SampleError, Triplets
 
 AT_ONCE = 8  # samples of one size per batch
@@ -47,6 +46,8 @@ AT_ONCE = 8  # samples of one size per batch
 
 def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
     """Writes all missing parts; returns a summary."""
+    if flux is None:
+        check_place(settings.model)
     process = join(settings.torch_device)
     # Long captions are common; T5 gets their first `text_length` tokens.
     warnings.filterwarnings("ignore", message="The text is .* tokens long")
@@ -90,7 +91,7 @@ def write_part(settings: LatentsSettings, shards: Shards, part: int, indices: ra
     """Writes one file; unusable samples are counted in its header."""
     tensors: dict[str, Tensor] = {}
     samples: dict[str, Any] = {}
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     rows: dict[int, SampleRow] = {}
     for index in indices:
         try:
@@ -98,13 +99,15 @@ def write_part(settings: LatentsSettings, shards: Shards, part: int, indices: ra
             rng = np.random.default_rng([settings.seed, index])
             rows[index] = shards.read(index, WHOLE, rng)
         except SampleError as error:
-            skipped[str(error)] += 1
+            skipped.add(str(error), shards.key(index))
     for group in _alike(shards, rows):
         for index, made, about in _samples(settings, shards, {i: rows[i] for i in group}):
             samples[str(index)] = about
             tensors |= {f"{index}.{name}": tensor.clone() for name, tensor in made.items()}
     samples = {str(index): samples[str(index)] for index in rows}  # in the order of the shards
-    write(part_file(settings.out, part), tensors, {"samples": samples, "skipped": dict(skipped)})
+    names = {reason: list(named) for reason, named in skipped.names.items()}
+    about = {"samples": samples, "skipped": dict(skipped), "names": names}
+    write(part_file(settings.out, part), tensors, about)
 
 
 def _alike(shards: Shards, rows: Iterable[int]) -> Iterator[list[int]]:
@@ -176,10 +179,13 @@ def _texts(flux: Flux, text: Text, length: int) -> tuple[Tensor, Tensor]:
     return states[0], pooled[0]
 
 
-def _summary(folder: Path, parts: int, unread: Counter[str]) -> str:
-    skipped, samples = Counter(unread), 0
+def _summary(folder: Path, parts: int, unread: Skipped) -> str:
+    skipped, samples = Skipped(), 0
+    skipped.merge(unread)
     for part in range(parts):
         metadata = header(part_file(folder, part))
         skipped.update(metadata["skipped"])
+        for reason, names in metadata.get("names", {}).items():
+            skipped.names.setdefault(reason, {}).update(dict.fromkeys(names))
         samples += len(metadata["samples"])
     return f"{samples} samples are encoded in {folder}; left out: {reasons(skipped)}.\n"

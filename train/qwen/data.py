@@ -13,10 +13,12 @@ from torch.utils.data import Dataset
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import TextError, parse_json, read_text, reason_of
+from train.skipped import Skipped, reasons
 from train.triplets import SampleError
 
 Sample_co = TypeVar("Sample_co", covariant=True)
 Kind = TypeVar("Kind")
+Unread = tuple[str, str]  # why a sample could not be read, and its name
 TRIES = 100  # with more unreadable samples in a row, the data are considered broken
 
 
@@ -26,7 +28,8 @@ class SampleSource(Protocol[Sample_co]):
     `skipped` counts by reason what was excluded before numbering.
     """
 
-    skipped: Counter[str]
+    @property
+    def skipped(self) -> Counter[str]: ...
 
     @property
     def prompts(self) -> np.ndarray:
@@ -35,14 +38,18 @@ class SampleSource(Protocol[Sample_co]):
 
     def __len__(self) -> int: ...
 
+    def key(self, index: int) -> str:
+        """The name of a sample."""
+        ...
+
     def read(self, index: int) -> Sample_co: ...
 
 
-class Usable(Dataset[tuple[Kind, list[str]]]):
+class Usable(Dataset[tuple[Kind, list[Unread]]]):
     """Some samples of a source; an unreadable one is replaced by the next readable one.
 
-    Batches are therefore always full and the same in a resumed run. The reasons of the replacements
-    are returned with the sample.
+    Batches are therefore always full and the same in a resumed run. The samples that could not be
+    read are returned with the sample.
     """
 
     def __init__(self, source: SampleSource[Kind], indices: Sequence[int]) -> None:
@@ -53,33 +60,36 @@ class Usable(Dataset[tuple[Kind, list[str]]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Kind, list[str]]:
-        reasons: list[str] = []
+    def __getitem__(self, index: int) -> tuple[Kind, list[Unread]]:
+        unread: list[Unread] = []
         for position in range(index, index + min(TRIES, len(self.indices))):
+            number = self.indices[position % len(self.indices)]
             try:
-                return self.source.read(self.indices[position % len(self.indices)]), reasons
+                return self.source.read(number), unread
             except SampleError as error:
-                reasons.append(str(error))
-        counts = ", ".join(f"{reason} ({n})" for reason, n in Counter(reasons).most_common())
+                unread.append((str(error), self.source.key(number)))
+        skipped = Skipped()
+        for each in unread:
+            skipped.add(*each)
         raise InputError(
-            f"{len(reasons)} samples in a row cannot be used: {counts}. Check the data from their "
-            f"sample {index} on."
+            f"{len(unread)} samples in a row cannot be used: {reasons(skipped)}. Check the data "
+            f"from their sample {index} on."
         )
 
 
 def readable(
     source: SampleSource[Any], indices: Iterable[int], most: int
-) -> tuple[list[int], Counter]:
+) -> tuple[list[int], Skipped]:
     """The first `most` readable samples of the indices, and why others could not be read."""
     good: list[int] = []
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     for index in indices:
         if len(good) == most:
             break
         try:
             source.read(index)
         except SampleError as error:
-            skipped[str(error)] += 1
+            skipped.add(str(error), source.key(index))
         else:
             good.append(index)
     return good, skipped

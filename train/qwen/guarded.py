@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sys
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,24 +20,36 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.flux.folders import listed
 from reflectionflow_core.record import InputError
-from train.journal import Log, numbers
+from train.journal import Log, all_done, numbers
 from train.progress import progress
 from train.qwen.settings import QwenSettings
 from train.qwen.whole import PART, explained, publish, remove
 from train.reports import reports_of
+from train.skipped import Skipped, reasons
 
+PLAIN = {  # figures on the terminal, where their names in the log say too little
+    "token_accuracy": "tokens predicted",
+    "held_out/exact": "answers to the letter",
+    "learnt/exact": "answers to the letter in the training set",
+    "gain/pictures": "pictures corrected",
+    "gain/writer": "scores that rise by its words",
+    "gain/template": "by the judge's findings",
+    "gain/empty": "by no words",
+    "gain/leads/template": "its words minus the findings",
+    "gain/leads/empty": "its words minus none",
+}
 MEASURED, LOG = "measured.json", "log.jsonl"
 
 
 class Guarded(Trainer):
-    """Batches have the `keys` of their samples and the `reasons` why others were left out.
+    """Batches have the `keys` of their samples and the `unread` ones that were left out.
 
     A loss, gradient or weight that is not finite ends the training with an InputError naming step
     and samples, before weights are changed or saved. Checkpoints are written in `args.output_dir`
     and moved to `folder` when complete.
     """
 
-    def guard(self, settings: QwenSettings, skipped: Counter[str]) -> None:
+    def guard(self, settings: QwenSettings, skipped: Skipped) -> None:
         """Must be called once before training; `skipped` is updated during training."""
         self.folder, self.kept = settings.out, settings.keep
         self.keys: list[str] = []  # of the current step
@@ -57,7 +68,8 @@ class Guarded(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
         self.keys += inputs.pop("keys")
-        self.skipped.update(inputs.pop("reasons"))
+        for each in inputs.pop("unread"):
+            self.skipped.add(*each)
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not loss.isfinite().all():
             raise self.stopped(f"The loss is {loss.item()} at step {self.state.global_step + 1}")
@@ -70,7 +82,7 @@ class Guarded(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Any, Any, Any]:
-        inputs = {name: v for name, v in inputs.items() if name not in ("keys", "reasons")}
+        inputs = {name: v for name, v in inputs.items() if name not in ("keys", "unread")}
         return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -112,7 +124,7 @@ class Guarded(Trainer):
             replace_file(self.folder / MEASURED, f"{data}\n".encode())
             found = dict(numbers(figures))
             self.log_file.note(step, **{f"held_out/{name}": value for name, value in found.items()})
-            shown = [f"{_plain(name)} {found[name]:.4f}" for name in found if _is_shown(name)]
+            shown = [f"{_plain(name)} {_shown(found[name])}" for name in found if _is_shown(name)]
             sys.stderr.write(f"Step {step}, held out: {', '.join(shown)}.\n")
 
 
@@ -122,7 +134,12 @@ def _is_shown(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    return name.removesuffix("/mean").replace("/", " ")
+    name = name.removesuffix("/mean")
+    return PLAIN.get(name, name.replace("_", " ").replace("/", " "))
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if value % 1 or abs(value) <= 1 else f"{value:,.0f}"
 
 
 class _Journal(TrainerCallback):
@@ -218,8 +235,12 @@ def train_on(trainer: Guarded) -> None:
     last = latest(trainer.folder)
     if last and step_of(last) >= trainer.args.max_steps:  # transformers would run one more step
         trainer.restore(last)
+        if trainer.is_world_process_zero():
+            sys.stderr.write(all_done(trainer.args.max_steps))
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if trainer.skipped and trainer.is_world_process_zero():
+        sys.stderr.write(f"Samples that were not used: {reasons(trainer.skipped)}.\n")
     found = measured(trainer.folder)
     if not found or found[-1]["step"] < trainer.state.global_step:
         trainer.evaluate()

@@ -12,7 +12,8 @@ from typing import TypeVar
 from torch.cuda import device_count
 
 from reflectionflow_core.record import InputError
-from train.base_models import digests_of
+from train.base_models import check_place, digests_of
+from train.journal import DRY_RUN
 from train.miniature.shards import write_shard
 from train.processes import join
 from train.qwen.data import SampleSource, Usable, mingled, readable, split
@@ -24,6 +25,7 @@ from train.qwen.whole import whole
 from train.reports import ReportSettings
 from train.run_folder import MODELS, run_folder
 from train.shard_lists import shards_in
+from train.skipped import Skipped, reasons
 
 MEASURED_ON = "prompt is held out"
 LOOKED_AT = 1000  # samples read to find out why none can be used
@@ -38,6 +40,8 @@ def qwen_run(settings: QwenSettings) -> Iterator[None]:
     process = join(settings.torch_device)
     is_first, batches = process.is_main_process, settings.accumulate * process.num_processes
     _refuse_idle_gpus(settings)
+    if settings.base != TINY:
+        check_place(settings.base)
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     record[MODELS] = {} if settings.base == TINY else digests_of(settings.base)
     with run_folder(settings.out, record, MAY_CHANGE):
@@ -56,9 +60,9 @@ def dry_run_settings(settings: AnySettings, **limits: int) -> Iterator[AnySettin
     that shorten the run.
     """
     is_here = _is_here(settings)
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as folder:
         changes = {
-            "out": out,
+            "out": Path(folder) / DRY_RUN,
             "report": ReportSettings(),  # a dry run is no run
             "base": TINY,
             "data": settings.data if is_here else MINIATURE,
@@ -104,7 +108,7 @@ def data_of(settings: QwenSettings) -> tuple[str, str | None]:
 
 def sides_of(
     settings: QwenSettings, read: Callable[[str], SampleSource[Kind]]
-) -> tuple[Usable[Kind], Usable[Kind], Counter[str]]:
+) -> tuple[Usable[Kind], Usable[Kind], Skipped]:
     """Training samples, readable held-out samples, and counts of the excluded ones by reason."""
     data, held_out = data_of(settings)
     source = read(data)
@@ -118,7 +122,8 @@ def sides_of(
     if not good:
         usable, unread = readable(source, learnt[:LOOKED_AT], 1)
         if not usable:
-            why = _reasons(unread + source.skipped)
+            unread.merge(source.skipped)
+            why = _reasons(unread)
             raise InputError(f"No sample of {data} can be used{why}. Check `data`.")
         raise InputError(
             f"There are no held-out samples{_reasons(skipped)}. Give `held_out`, or a larger "
@@ -129,14 +134,15 @@ def sides_of(
     ):  # its grammar has its own held-out prompts
         tested = set(held.prompts[good].tolist()) - {0}
         learnt = [i for i, prompt in enumerate(source.prompts.tolist()) if prompt not in tested]
-        skipped += held.skipped + Counter({MEASURED_ON: len(source) - len(learnt)})
-    return Usable(source, learnt), Usable(held, good), skipped + source.skipped
+        skipped.merge(held.skipped)
+        skipped.update({MEASURED_ON: len(source) - len(learnt)})
+    skipped.merge(source.skipped)
+    return Usable(source, learnt), Usable(held, good), skipped
 
 
 def _reasons(skipped: Counter[str]) -> str:
     """Why samples were left out, the most frequent reason first, after a colon; or ""."""
-    reasons = ", ".join(f"{reason} ({n})" for reason, n in skipped.most_common())
-    return f": {reasons}" if reasons else ""
+    return f": {reasons(skipped)}" if skipped else ""
 
 
 def _is_here(settings: QwenSettings) -> bool:

@@ -47,6 +47,9 @@ class TripletPairs:
     def prompts(self) -> np.ndarray:
         return self.triplets.entries.prompts
 
+    def key(self, index: int) -> str:
+        return self.triplets.entries[index].key
+
     def read(self, index: int) -> PreferencePair:
         found = self.triplets[index]
         if coin(self.seed, found.key):
@@ -76,6 +79,9 @@ class FilePairs:
     def prompts(self) -> np.ndarray:
         return digests(row.get("prompt") for row in self.rows)
 
+    def key(self, index: int) -> str:
+        return f"{self.name}:{index + 1}"
+
     def read(self, index: int) -> PreferencePair:
         row = self.rows[index]
         first, second = (
@@ -84,7 +90,7 @@ class FilePairs:
         subset = row.get("subset", "general")
         if subset not in SUBSETS:
             raise SampleError("unknown subset")
-        key, prompt = f"{self.name}:{index + 1}", _text(row, "prompt")
+        key, prompt = self.key(index), _text(row, "prompt")
         return PreferencePair(key, first, second, prompt, self.labels[index], subset)
 
 

@@ -31,6 +31,10 @@ class VerifierSettings(LoraSettings):
         description="Davidson's v: equally good pictures tie with "
         "probability v / (2 + v); 0: no ties",
     )
-    language: Literal["lora", "full", "frozen"] = "lora"
-    vision: Literal["full", "frozen"] = "full"
+    language: Literal["lora", "full", "frozen"] = Field(
+        default="lora", description="language model: trained by a LoRA, wholly or not at all"
+    )
+    vision: Literal["full", "frozen"] = Field(
+        default="full", description="vision encoder: trained wholly or not at all"
+    )
     effects: ClassVar = {**EFFECTS, **dict.fromkeys(LORA, ADAPTED)}

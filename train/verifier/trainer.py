@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 
 from reflectionflow_core.verifiers.reward_forward import encode_rows
+from train.qwen.data import Unread
 from train.qwen.guarded import Guarded
 from train.triplets import SUBSETS
 from train.verifier.measure import figures
@@ -31,7 +32,7 @@ class PairCollator:
     def __init__(self, processor: Any, settings: VerifierSettings) -> None:
         self.processor, self.settings = processor, settings
 
-    def __call__(self, samples: Sequence[tuple[PreferencePair, list[str]]]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[tuple[PreferencePair, list[Unread]]]) -> dict[str, Any]:
         pairs = [pair for pair, _ in samples]
         prompts = [pair.prompt[:MAX_PROMPT] for pair in pairs]
         images = [*(pair.first for pair in pairs), *(pair.second for pair in pairs)]
@@ -42,7 +43,7 @@ class PairCollator:
             **rows,
             "labels": torch.tensor(labels),
             "keys": [pair.key for pair in pairs],
-            "reasons": [reason for _, reasons in samples for reason in reasons],
+            "unread": [each for _, unread in samples for each in unread],
         }
 
 
@@ -60,7 +61,7 @@ class VerifierTrainer(Guarded):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = {name: v for name, v in inputs.items() if name not in ("keys", "reasons")}
+        rows = {name: v for name, v in inputs.items() if name not in ("keys", "unread")}
         rows = self._prepare_inputs(rows)
         with torch.no_grad():
             return *self._judged(model, rows), rows["labels"]

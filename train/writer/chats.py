@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
+from reflectionflow_core.report.words import shortened
 from reflectionflow_core.texts import parse_json
 from reflectionflow_core.vlm.interface import Question
 from reflectionflow_core.vlm.texts import tidy
 from reflectionflow_core.writers.reflection_generator import REQUEST
 from train.prompt_words import digests
 from train.qwen.data import SampleSource, require_pictures, rows_of
-from train.shard_index import index_of
+from train.shard_index import ShardIndex, index_of
 from train.shard_lists import shards_in
+from train.skipped import Skipped
 from train.triplets import (
     CHAT,
     PICTURE,
@@ -30,6 +32,7 @@ from train.triplets import (
     read_files,
 )
 
+SHOWN = 120  # most characters of a question that are shown
 ASKED = re.compile(re.escape(REQUEST).replace(re.escape("{prompt}"), "(.*)"), re.DOTALL)
 
 
@@ -46,12 +49,18 @@ class Chat:
     answer: str
     prompt: str
     system: str = ""
+    kind: str = ""  # of the staged source's questions
 
     @property
     def picture(self) -> Image:
         """The picture of a chat that has one."""
         assert self.image is not None
         return self.image
+
+    @property
+    def asked(self) -> str:
+        """What is asked, in one line: the prompt, or the kind of a question and its text."""
+        return self.prompt or f"{self.kind}: {shortened(self.request, SHOWN)}".removeprefix(": ")
 
     @property
     def question(self) -> Question:
@@ -71,6 +80,9 @@ class TripletChats:
     @property
     def prompts(self) -> np.ndarray:
         return self.triplets.entries.prompts
+
+    def key(self, index: int) -> str:
+        return self.triplets.entries[index].key
 
     def read(self, index: int) -> Chat:
         found = self.triplets[index]
@@ -99,6 +111,9 @@ class FileChats:
     def prompts(self) -> np.ndarray:
         return digests(_prompt(request) or request for request in map(_request, self.rows))
 
+    def key(self, index: int) -> str:
+        return f"{self.name}:{index + 1}"
+
     def read(self, index: int) -> Chat:
         row = self.rows[index]
         images = row.get("images")
@@ -106,7 +121,7 @@ class FileChats:
             raise SampleError("not one picture")
         request, answer = _said(row, "user"), _said(row, "assistant")
         return Chat(
-            f"{self.name}:{index + 1}",
+            self.key(index),
             open_picture(self.folder / images[0]),
             request,
             _answer(answer),
@@ -130,32 +145,40 @@ class ShardChats:
     def prompts(self) -> np.ndarray:
         return digests(map(self._prompt, range(len(self))))
 
+    def key(self, index: int) -> str:
+        (_, found), row = self._place(index)
+        return found.key(row)
+
     def read(self, index: int) -> Chat:
-        key, files = self._files(index)
+        files = self._files(index)
         told = self._told(files)
         picture = next((data for name, data in files.items() if name.startswith(PICTURE)), None)
         return Chat(
-            key,
+            self.key(index),
             opened(picture) if picture else None,
             str(told.get("request", "")),
             _answer(str(told.get("answer", ""))),
             "",
             str(told.get("system", "")),
+            str(told.get("kind", "")),
         )
 
     def _prompt(self, index: int) -> str:
         try:
-            return str(self._told(self._files(index, CHAT)[1]).get("prompt", ""))
+            return str(self._told(self._files(index, CHAT)).get("prompt", ""))
         except SampleError:
             return ""
 
-    def _files(self, index: int, only: str = "") -> tuple[str, dict[str, bytes]]:
-        """The key and the files of a sample."""
+    def _place(self, index: int) -> tuple[tuple[Path, ShardIndex], int]:
+        """The shard of a sample with its index, and the sample's row in it."""
         part = int(np.searchsorted(self.ends, index, "right"))
         before = int(self.ends[part - 1]) if part else 0
-        (shard, found), row = self.parts[part], int(self.rows[part][index - before])
+        return self.parts[part], int(self.rows[part][index - before])
+
+    def _files(self, index: int, only: str = "") -> dict[str, bytes]:
+        (shard, found), row = self._place(index)
         places = {n: where for n, where in found.places(row).items() if n == only or not only}
-        return found.key(row), read_files(shard, places)
+        return read_files(shard, places)
 
     @staticmethod
     def _told(files: Mapping[str, bytes]) -> Mapping[str, Any]:
@@ -174,7 +197,9 @@ class SeveralChats:
     def __init__(self, sources: Sequence[SampleSource[Chat]]) -> None:
         self.sources = sources
         self.ends = np.cumsum([len(source) for source in sources], dtype=np.int64)
-        self.skipped = sum((source.skipped for source in sources), Counter[str]())
+        self.skipped = Skipped()
+        for source in sources:
+            self.skipped.merge(source.skipped)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -183,10 +208,25 @@ class SeveralChats:
     def prompts(self) -> np.ndarray:
         return np.concatenate([source.prompts for source in self.sources])
 
+    def key(self, index: int) -> str:
+        source, place = self._place(index)
+        return source.key(place)
+
     def read(self, index: int) -> Chat:
+        source, place = self._place(index)
+        return source.read(place)
+
+    def _place(self, index: int) -> tuple[SampleSource[Chat], int]:
+        """The source of a sample, and its number there."""
         number = int(np.searchsorted(self.ends, index, "right"))
         before = int(self.ends[number - 1]) if number else 0
-        return self.sources[number].read(index - before)
+        return self.sources[number], index - before
+
+
+def kinds_of(source: SampleSource[Chat]) -> tuple[bool, bool]:
+    """Whether the chats ask for reflections, and whether they are the staged source's questions."""
+    staged = isinstance(source, SeveralChats) and bool(len(source.sources[1]))
+    return (bool(len(source.sources[0])) if isinstance(source, SeveralChats) else True), staged
 
 
 def chats_in(where: str, fetch: bool = True) -> SampleSource[Chat]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -54,7 +55,7 @@ def written(vlm: LocalVlm, chats: Usable[Chat], settings: WriterSettings) -> dic
     right = np.array([chat.answer == answer for chat, answer in zip(some, answers, strict=True)])
     shown = zip(some[:EXAMPLES], answers, strict=False)
     examples = [
-        {"prompt": c.prompt, "asked_for": c.answer, "written": answer} for c, answer in shown
+        {"prompt": c.asked, "asked_for": c.answer, "written": answer} for c, answer in shown
     ]
     return {"exact": {**asdict(share(right)), "answers": len(some)}, "examples": examples}
 
@@ -133,8 +134,11 @@ class WriterGain:
         images, prompts = [c.picture for c in self.flawed], [c.prompt for c in self.flawed]
         requests = list(map(Request.correcting, images, prompts, reflections, range(len(images))))
         after: list[Image] = []
-        for start in range(0, len(requests), self.batch):
-            after += self.actors.corrector.paint(requests[start : start + self.batch])
+        with warnings.catch_warnings():
+            # A writer that has not learnt to end writes for as long as it may.
+            warnings.filterwarnings("ignore", message="The text is .* tokens long")
+            for start in range(0, len(requests), self.batch):
+                after += self.actors.corrector.paint(requests[start : start + self.batch])
         ranks = [self._judged(*each).rank for each in zip(prompts, after, strict=True)]
         return [rank - verdict.rank for rank, verdict in zip(ranks, self.before, strict=True)]
 

@@ -22,13 +22,15 @@ from trl.trainer.sft_trainer import SFTTrainer
 from reflectionflow_core.vlm.local import LocalVlm
 from reflectionflow_core.vlm.prompts import control_tokens, encode, without_control_tokens
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
+from train.journal import records
 from train.processes import agreed
 from train.qwen.data import Usable
-from train.qwen.guarded import Guarded
+from train.qwen.guarded import LOG, Guarded
 from train.writer.chats import Chat
 from train.writer.measure import WriterGain, speaking, written
 from train.writer.settings import WriterSettings
 
+TOKENS = "num_tokens"  # trl's count of tokens that were trained on
 IGNORED = -100  # label of tokens that are not learnt
 
 
@@ -63,7 +65,7 @@ class ChatCollator:
             **{name: torch.cat([asked[name], more], 1) for name, more in longer.items()},
             "labels": torch.cat([nothing, said.masked_fill(mask == 0, IGNORED)], 1),
             "keys": [chat.key for chat, _ in samples],
-            "reasons": [reason for _, reasons in samples for reason in reasons],
+            "unread": [each for _, unread in samples for each in unread],
         }
 
     def _answers(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -84,6 +86,8 @@ class WriterTrainer(Guarded, SFTTrainer):
     def learn(self, processor: Any, settings: WriterSettings, sides: Sides) -> None:
         """Must be called once before training."""
         self.processor, self.settings, self.sides = processor, settings, sides
+        known = [found[TOKENS] for found in records(self.folder / LOG) if TOKENS in found]
+        self._total_train_tokens = max(known, default=0)  # trl begins at 0 again
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measures the loss on held-out chats and generates answers; adds both to measured.json."""
