@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
 from reflectionflow_core.writers.reflection_generator import REQUEST
-from train.data.settings import DataSettings
+from train.data.settings import DataSettings, is_made
 from train.places import named, without_places
+from train.settings import Strict, needs_of
 from train.triplets import CHATS
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ Figures = Mapping[str, Any]
 def triplets_card(manifest: Figures) -> str:
     """The card of a folder of shards, from its manifest."""
     settings, sources = manifest["settings"], manifest["sources"]
+    chosen = DataSettings.model_validate(settings)
     count = manifest["triplets"]
     return _filled(
         "triplets",
@@ -54,7 +54,7 @@ def triplets_card(manifest: Figures) -> str:
         sources=table(
             ("source", "subset", "work items", "pictures painted", "triplets"),
             (
-                (name, s["subset"], s["items"], s.get("pictures", "none"), s["triplets"])
+                (name, s["subset"], s["items"], _painted(name, s, chosen), s["triplets"])
                 for name, s in sources.items()
             ),
         ),
@@ -70,6 +70,12 @@ def triplets_card(manifest: Figures) -> str:
         how="\n".join(f"* {line}" for line in _how(sources, settings)),
         licences=_licences(manifest),
     )
+
+
+def _painted(name: str, source: Figures, settings: DataSettings) -> Any:
+    """The number of pictures that a source painted; drafts are painted until enough are flawed."""
+    drafts = name == "editing" and settings.paints_drafts
+    return source.get("pictures", "not counted" if drafts else "none")
 
 
 def chats_card(manifest: Figures) -> str:
@@ -173,7 +179,7 @@ def verifier_card(
         tied=f" and {last['ties']} that tie" if last["ties"] else "",
         step=last["step"],
         figures=table(("figure", "value", "before training"), rows),
-        reliability=table(("predicted from", "pairs", "predicted", "observed"), bins),
+        reliability=table(("predicted between", "pairs", "predicted", "observed"), bins),
         made=_made(settings, skipped, settings.torch_device),
     )
 
@@ -184,8 +190,12 @@ def writer_card(
     measured: Sequence[Figures],
     skipped: Mapping[str, int],
     gained: Figures | None,
+    kinds: tuple[bool, bool] = (True, False),
 ) -> str:
-    """The card of a reflection writer. The first measurement was made before training."""
+    """The card of a writer. The first measurement was made before training.
+
+    `kinds`: whether it learnt to write reflections, and to answer the questions of staged searches.
+    """
     first, last = measured[0], measured[-1]
     rows = [
         _compared("loss, held out", last["loss"], first["loss"]),
@@ -202,16 +212,25 @@ def writer_card(
     )
     return _filled(
         "writer",
-        base=named(base),
-        request=REQUEST,
+        title="Reflection writer" if kinds[0] else "Planner, inspector and writer of two lists",
+        about="\n".join(_about(named(base), kinds)),
         step=last["step"],
         figures=table(("figure", "value", "before training"), rows),
         gain=_gain(settings, gained) if gained else "",
-        examples="Held-out examples:\n\n" + table(("prompt", "asked for", "written"), examples)
-        if "held_out" in last
-        else "",
+        examples=_examples(examples) if "held_out" in last else "",
         made=_made(settings, skipped, settings.torch_device),
     )
+
+
+def _examples(rows: Iterable[Sequence[Any]]) -> str:
+    shown = table(("prompt or question", "asked for", "written"), rows)
+    return f"Held-out examples:\n\n{shown}"
+
+
+def _about(base: str, kinds: tuple[bool, bool]) -> Iterator[str]:
+    for name, learnt in zip(("writer_reflections", "writer_staged"), kinds, strict=True):
+        if learnt:
+            yield _filled(name, base=base, request=REQUEST)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -246,12 +265,13 @@ def _compared(name: str, now: Any, then: Any) -> tuple[str, str, str]:
     return name, number(now), number(then)
 
 
-def _made(settings: BaseModel, skipped: Mapping[str, int], device: str) -> str:
+def _made(settings: Strict, skipped: Mapping[str, int], device: str) -> str:
     """Skipped samples, the settings and the machine."""
     reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
     values = settings.model_dump(mode="json")
     values |= {name: without_places(values[name]) for name in PLACES if name in values}
-    rows = ((name, repr(value)) for name, value in values.items() if name not in NOT_SHOWN)
+    shown = (name for name in values if name not in NOT_SHOWN and _has_effect(settings, name))
+    rows = ((name, repr(values[name])) for name in shown)
     return "\n\n".join(
         (
             f"Skipped since the run's last start: {reasons}."
@@ -262,6 +282,11 @@ def _made(settings: BaseModel, skipped: Mapping[str, int], device: str) -> str:
             f"{version('transformers')}.",
         )
     )
+
+
+def _has_effect(settings: Strict, name: str) -> bool:
+    needs = needs_of(type(settings), name)
+    return all(each.holds is None or each.holds(settings) for each in needs)
 
 
 def _machine(device: str) -> str:
@@ -295,7 +320,13 @@ def _how(sources: Iterable[str], settings: Figures) -> Iterator[str]:
         "sets": _named(settings["editing"]["sets"]),
     }
     yield from (SOURCES[source].format(**names) for source in sources)
-    if DataSettings.model_validate(settings).paints:
+    chosen = DataSettings.model_validate(settings)
+    if "editing" in sources and any(map(is_made, chosen.editing.sets)):
+        yield (
+            "The good pictures of shapes and drafts are the flawed ones with what the reflection "
+            "says fixed. Other faults stay, so a good picture need not show all of its prompt."
+        )
+    if chosen.paints:
         model = PureWindowsPath(settings["painter"]["model"])  # which reads both separators
         yield f"Pictures were painted by `{model.name}`."
     annotator = (

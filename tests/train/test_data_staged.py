@@ -139,6 +139,11 @@ def test_a_writer_learns_them_with_and_without_pictures(folder: Path, tmp_path: 
     train(WriterSettings.model_validate({**values, **more, "held_out_most": 4, "answers": 2}))
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert any("loss" in json.loads(line) for line in lines)
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert card.startswith("# Planner, inspector and writer of two lists\n")
+    assert "--strategy staged" in card and "reflection-generator" not in card
+    assert any(f"| {kind}: " in card for kind in ("plan", "think", "keeps", "inspect", "reflect"))
+    assert "| lora_rank |" not in card and "| made |" not in card  # they had no effect
 
 
 def test_the_card_says_who_answered_and_triplets_go_elsewhere(folder: Path) -> None:

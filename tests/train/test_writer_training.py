@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from reflectionflow_core.vlm.local import load_vlm
 from reflectionflow_core.vlm.prompts import encode
 from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter
 from reflectionflow_core.writers.template import TemplateWriter
+from train.journal import records
 from train.miniature.shards import write_shard
 from train.qwen import guarded
 from train.qwen.data import Usable
@@ -108,6 +110,11 @@ def test_an_interrupted_run_resumes_bit_for_bit(whole_run, tmp_path) -> None:
     expected = losses(whole_run / "checkpoint-6")
     assert len(expected) == 6 == len(set(expected))
     assert losses(settings.out / "checkpoint-6") == expected
+    tokens = [
+        [found["num_tokens"] for found in records(out / "log.jsonl") if "num_tokens" in found]
+        for out in (settings.out, whole_run)
+    ]
+    assert tokens[0] == tokens[1]
     ours, theirs = (
         load_file(out / "model" / "model.safetensors") for out in (settings.out, whole_run)
     )
@@ -274,8 +281,15 @@ def test_the_gain_tells_a_writer_that_sees_from_one_that_says_nothing(tmp_path) 
         def reflect(self, prompt: str, requests: Any, progress: Any = None) -> list[str]:
             return [""]
 
+    class Endless(Silent):
+        def reflect(self, prompt: str, requests: Any, progress: Any = None) -> list[str]:
+            return ["a red circle " * 300]
+
     gain = WriterGain(chats, GainSettings(pictures=12, batch=12))
     known, silent = gain(Knows()), gain(Silent())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        gain(Endless())  # which T5 would warn of
     assert known["leads"]["empty"]["low"] > 0
     assert known["template"]["mean"] > known["empty"]["mean"]
     assert silent["writer"] == silent["empty"] == known["empty"]

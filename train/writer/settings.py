@@ -43,9 +43,13 @@ ADAPTED = SettingNeeds("tuning=lora", lambda settings: settings.tuning == "lora"
 
 
 class WriterSettings(LoraSettings):
-    tuning: Literal["full", "lora"] = "full"
+    tuning: Literal["full", "lora"] = Field(
+        default="full",
+        description="all weights are trained, or a LoRA on the language model, which needs less "
+        "memory",
+    )
     vision: Literal["full", "frozen"] = Field(
-        default="full", description="vision encoder, for tuning=full"
+        default="full", description="vision encoder: trained with the rest, or not at all"
     )
     max_answer: PositiveInt = Field(
         default=256, description="longest reflection in tokens; longer ones are cut"

@@ -26,7 +26,7 @@ from train.qwen.guarded import arguments_of, measured, train_on
 from train.qwen.loras import lora_of
 from train.qwen.run import base_of, qwen_run, sides_of
 from train.qwen.whole import whole
-from train.writer.chats import Chat, SeveralChats, chats_in
+from train.writer.chats import Chat, SeveralChats, chats_in, kinds_of
 from train.writer.measure import WriterGain
 from train.writer.model import prepare, save_writer
 from train.writer.settings import WriterSettings
@@ -76,11 +76,12 @@ def train(settings: WriterSettings, like: str = "") -> Path:
                 save_writer(model, part, settings, weights)
                 trainer.processor.save_pretrained(part)
         skipped, held = trainer.skipped, trainer.sides["held_out"]
+        kinds = kinds_of(trainer.sides["learnt"].source)
         del trainer  # frees memory for the painter and the judge
         gc.collect()
         if is_first:
             gained = measure_gain(settings, folder, held) if settings.gain.pictures else None
-            card = writer_card(settings, base, measured(settings.out), skipped, gained)
+            card = writer_card(settings, base, measured(settings.out), skipped, gained, kinds)
             replace_file(folder / "README.md", card.encode())
         return folder
 
