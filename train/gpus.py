@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -56,6 +56,11 @@ class GpuKind(Strict):
     tflops: PositiveFloat | None = Field(
         default=None, description="sustained TFLOP/s in bf16; null: 40 % of the maker's peak"
     )
+
+    elsewhere: ClassVar = {
+        "count": "There is no setting gpu.count. The GPUs of train.data are those of its stages: "
+        "set workers and gpus of engine.paint, engine.judge and engine.filter."
+    }
 
     @property
     def speed(self) -> float:

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -37,6 +38,14 @@ class SettingNeeds:
     holds: Callable[[Any], bool] | None = None
 
 
+PROGRAMS = {  # and their settings
+    "train.data": "train.data.settings:DataSettings",
+    "train.latents": "train.latents.settings:LatentsSettings",
+    "train.corrector": "train.corrector.settings:CorrectorSettings",
+    "train.editor": "train.editor.settings:EditorSettings",
+    "train.verifier": "train.verifier.settings:VerifierSettings",
+    "train.writer": "train.writer.settings:WriterSettings",
+}
 ESTIMATED = SettingNeeds("--estimate")
 
 
@@ -44,10 +53,12 @@ class Strict(BaseModel):
     """Immutable settings that refuse unknown names.
 
     `effects` maps settings or groups to what they need; help texts and error messages use it.
+    `elsewhere` maps names that another group has to a sentence about them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     effects: ClassVar[Mapping[str, SettingNeeds]] = {}
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     @field_validator("*")
     @classmethod
@@ -70,6 +81,8 @@ def settings_of(
     Ends the program with exit code 2 on invalid settings and on arguments without effect.
     """
     values = read_config(config) if config else {}
+    if config and (other := program_of(values, kind)):
+        refuse(f"{config} is a configuration for {other}. Start that, or give another file.")
     for setting in given:
         put(values, setting)
     try:
@@ -88,6 +101,20 @@ def settings_of(
     if unused:
         refuse(*unused)
     return settings
+
+
+def program_of(values: Mapping[str, Any], kind: type[Strict]) -> str:
+    """The program that these settings are for, if `kind` does not know some and another does."""
+    if set(values) <= set(kind.model_fields):
+        return ""
+    others = ((name, _settings_class(place)) for name, place in PROGRAMS.items())
+    fitting = (name for name, other in others if set(values) <= set(other.model_fields))
+    return next(fitting, "")
+
+
+def _settings_class(place: str) -> type[Strict]:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _without_effect(settings: Strict, names: Iterable[str], estimates: bool) -> Iterator[str]:
@@ -183,9 +210,7 @@ def put(values: dict[str, Any], setting: str) -> None:
 def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
     name = ".".join(map(str, wrong["loc"]))
     if wrong["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1)
-        nearest = f"The nearest is {near[0]}; " if near else ""
-        return f"There is no setting {name}. {nearest}--help lists all."
+        return _unknown(kind, name)
     if wrong["type"] == "missing" and isinstance(wrong["loc"][-1], int):
         name = ".".join(map(str, wrong["loc"][:-1]))
         return f"The setting {name} has too few values. Write all of them, as {name}=[1, 2]."
@@ -204,6 +229,20 @@ def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
     return f"The setting {name}={wrong['input']} does not fit: {reason}.{hint}"
 
 
+def _unknown(kind: type[BaseModel], name: str) -> str:
+    near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1)
+    nearest = f"The nearest is {near[0]}; " if near else ""
+    return _elsewhere(kind, name) or f"There is no setting {name}. {nearest}--help lists all."
+
+
+def _elsewhere(kind: type[BaseModel], name: str) -> str:
+    """Where a setting is that this group does not have; "" if nothing is known of it."""
+    *groups, last = name.split(".")
+    for group in groups:
+        kind = kind.model_fields[group].annotation  # pyright: ignore[reportAssignmentType]
+    return kind.elsewhere.get(last, "") if issubclass(kind, Strict) else ""
+
+
 def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every setting with its full name, such as "group.name"."""
     for name, field in kind.model_fields.items():
@@ -217,8 +256,16 @@ def described(kind: type[Strict], name: str, field: FieldInfo) -> str:
     """A setting's line in --help."""
     default = "(required)" if field.is_required() else f"= {_as_typed(field.get_default())}"
     needs = [f"only with {each.what}" for each in needs_of(kind, name)]
-    about = "; ".join(filter(None, [field.description, *needs]))
+    about = "; ".join(filter(None, [_choices(field), field.description, *needs]))
     return f"  {name} {default}{f'  {about}' if about else ''}"
+
+
+def _choices(field: FieldInfo) -> str:
+    """The values of a setting that has few; "" for others."""
+    if get_origin(field.annotation) is not Literal:
+        return ""
+    *first, last = map(str, get_args(field.annotation))
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _as_typed(value: Any) -> str:

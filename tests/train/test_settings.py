@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from train.shard_lists import matching
 from train.verifier.settings import VerifierSettings
 from train.writer.settings import WriterSettings
 
+CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 QWEN = ["out=run", "base=tiny", "data=miniature", "steps=1", "batch=1", "rate=1", "max_pixels=4096"]
 NEEDED = {  # settings that have no default
     CorrectorSettings: ["data=shards"],
@@ -78,7 +80,7 @@ REFUSED = [
     (DataSettings, ["filter.scorers=[]", "filter.margin=1"], f"filter.margin {WITHOUT} a verifier"),
     (LatentsSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
     (EditorSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
-    (DataSettings, "gpu.count=3", "There is no setting gpu.count"),
+    (DataSettings, "gpu.count=3", "There is no setting gpu.count. The GPUs of train.data are"),
     (LatentsSettings, "gpu.count=2", f"gpu.count {WITHOUT} --estimate"),
     (DataSettings, "rule.pairs=2", f"rule.pairs {WITHOUT} rule.prompts=1 or more"),
     (DataSettings, "editing.sets=[shapes]", f"editing.sets {WITHOUT} editing.pairs=1 or more"),
@@ -181,6 +183,21 @@ def test_a_configuration_that_gives_a_setting_twice_is_refused(tmp_path, capsys)
 )
 def test_what_is_published_names_no_path_of_this_machine_and_no_key(place, name):
     assert without_places({"a": [place]}) == {"a": [name]}
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_a_configuration_for_another_program_is_one_sentence_with_its_name(kind, capsys):
+    name = "verifier-tiny" if kind is WriterSettings else "writer-tiny"
+    with pytest.raises(SystemExit, match="2"):
+        settings_of(kind, CONFIGS / f"{name}.yaml", ["batch=3"])
+    said = capsys.readouterr().err
+    assert f"is a configuration for train.{name.partition('-')[0]}. Start that" in said
+    assert said.count("\n") == 1
+
+
+def test_help_lists_the_values_of_a_setting_that_has_few():
+    lines = [described(VerifierSettings, *each) for each in fields_of(VerifierSettings)]
+    assert any(line.startswith("  language = lora  lora, full or frozen; lang") for line in lines)
 
 
 def test_paths_begin_with_a_home_folder_in_every_shell(monkeypatch, tmp_path):

@@ -69,7 +69,7 @@ class Views(Strict):
         description="largest aspect ratio of the crops; 1: squares only, 2: up to 2:1",
     )
     text_length: PositiveInt = Field(
-        default=512, le=512, description="length of T5's input in tokens"
+        default=512, le=512, description="length of T5's text in tokens"
     )
 
     @property
@@ -132,11 +132,9 @@ class Optimiser(Strict):
 class Drops(Strict):
     """Probabilities of dropping parts of a sample (paper §3.3)."""
 
-    text: float = Field(default=0.1, ge=0, le=1, description="T5 gets no text")
-    reflection: float = Field(default=0.1, ge=0, le=1, description="T5 gets the prompt only")
-    prompt: float = Field(
-        default=0.0, ge=0, le=1, description="T5 gets the reflection only, and CLIP no text"
-    )
+    text: float = Field(default=0.1, ge=0, le=1, description="no text is read")
+    reflection: float = Field(default=0.1, ge=0, le=1, description="only the prompt is read")
+    prompt: float = Field(default=0.0, ge=0, le=1, description="only the reflection is read")
     image: float = Field(
         default=0.1, ge=0, le=1, description="the flawed picture is black; not for editing samples"
     )
