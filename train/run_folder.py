@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from reflectionflow_core.texts import parse_json
 
 SETTINGS = "settings.json"
 # What a training makes; latents are not listed, since they record their own settings.
-MADE = ("*.jsonl", "checkpoint*", "base", "data")
+BEGUN = ("base", "data")  # folders made from the settings before the first step
+MADE = ("*.jsonl", "checkpoint*", *BEGUN)
 MODELS = "models"  # digests of models in a record
+WORK = "work"  # digests of what the data engine reads
 SHOWN = 5  # differing settings listed by an error
 
 
@@ -28,26 +32,43 @@ def run_folder(
     from train.processes import join, wait_for_all  # the data engine needs no torch
 
     is_first = join().is_main_process
-    make_folder(folder)
-    with locked(folder) if is_first else nullcontext():
+    with output_folder(folder), locked(folder) if is_first else nullcontext():
         if is_first:
             start_or_resume(folder / SETTINGS, settings, may_change)
         wait_for_all()
-        with forgotten(folder / SETTINGS, MADE) if is_first else nullcontext():
+        with forgotten(folder / SETTINGS, MADE, BEGUN) if is_first else nullcontext():
             yield
 
 
 @contextmanager
-def forgotten(settings: Path, made: Iterable[str]) -> Iterator[None]:
-    """A context that removes the file of settings if a start is refused before it made anything.
-
-    The message may ask for other settings, which `start_or_resume` would then refuse. `made` are
-    patterns of what depends on the settings.
-    """
+def output_folder(folder: Path) -> Iterator[None]:
+    """A context with this folder, which is removed again if a refused start leaves it empty."""
+    existed = folder.is_dir()
+    make_folder(folder)
     try:
         yield
     except InputError:
-        if not any(chain.from_iterable(map(settings.parent.glob, made))):
+        if not existed:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def forgotten(settings: Path, made: Iterable[str], begun: Collection[str] = ()) -> Iterator[None]:
+    """A context that removes the file of settings if a start is refused before it made anything.
+
+    The message may ask for other settings, which `start_or_resume` would then refuse. `made` are
+    patterns of what depends on the settings. Folders `begun` by this start go with the file.
+    """
+    folder = settings.parent
+    new = [folder / name for name in begun if not (folder / name).exists()]
+    try:
+        yield
+    except InputError:
+        if not set(chain.from_iterable(map(folder.glob, made))) - {*new}:
+            for each in new:
+                shutil.rmtree(each, ignore_errors=True)
             remove(settings)
         raise
 
@@ -80,22 +101,48 @@ def check_same_run(
         now = {name: value for name, value in now.items() if name != MODELS}
     before, after = dict(_flat(first)), dict(_flat(now))
     differing = [
-        f"{name}={before.get(name)!r} (now {after.get(name)!r})"
+        name
         for name in {**before, **after}
         if not any(f"{name}.".startswith(f"{each}.") for each in may_change)
         and before.get(name) != after.get(name)
     ]
-    others = [name for name in {**before, **after} if name.startswith(f"{MODELS}.")]
-    if changed := [name for name in others if before.get(name) != after.get(name)]:
-        names = ", ".join(name.partition(".")[2] for name in changed)
+    groups = {group: _within(differing, group) for group in (MODELS, WORK)}
+    if models := groups[MODELS]:
         raise InputError(
-            f"The run in {folder} was started with other weights ({names}). "
+            f"The run in {folder} was started with other weights ({', '.join(models)}). "
             "Give the same model to resume it, or choose another folder."
         )
-    if differing:
+    others = [name for name in differing if not name.startswith(f"{WORK}.")]
+    if others:
+        said = (
+            f"{name.removeprefix('settings.')}={before.get(name)!r} (now {after.get(name)!r})"
+            for name in others[:SHOWN]
+        )
         raise InputError(
-            f"The run in {folder} was started with {', '.join(differing[:SHOWN])}. "
+            f"The run in {folder} was started with {', '.join(said)}. "
             "Give the same settings to resume it, or choose another folder."
+        )
+    if work := groups[WORK]:
+        raise InputError(
+            f"The run in {folder} was started with other prompts or files ({', '.join(work)}). "
+            "Give those of the first start to resume it, or choose another folder."
+        )
+    _tell_of_rates(first, now)
+
+
+def _within(names: Iterable[str], group: str) -> list[str]:
+    return [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
+
+
+def _tell_of_rates(first: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Says that other `steps` are another course of the learning rate, if it falls."""
+    before, after = first.get("steps"), now.get("steps")
+    optimiser = now.get("optimiser")
+    falls = optimiser["decay"] > 0 if isinstance(optimiser, Mapping) else True
+    if before and after and before != after and falls:
+        sys.stderr.write(
+            f"This run was started with steps={before}, now steps={after}: the learning rate "
+            f"falls until step {after:,}, so it is another one from here on.\n"
         )
 
 

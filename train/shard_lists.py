@@ -16,6 +16,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
 }
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 BROKEN_OFF = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+RUN, MANIFEST = "run.json", "manifest.json"  # what train.data writes first and last
 HEAD = 6  # first bytes of compressed files
 BLOCK = 1 << 20
 
@@ -96,7 +98,20 @@ def _local(name: str) -> list[Path]:
             f"There are no shards in {name}. Give a folder with .tar files, a pattern of their "
             'names, or an address with "{0..208}" for each number.'
         )
+    for folder in dict.fromkeys(shard.parent for shard in shards):
+        _tell_if_unfinished(folder)
     return shards
+
+
+@cache
+def _tell_if_unfinished(folder: Path) -> None:
+    """Says once that train.data has not finished a folder."""
+    unfinished = (folder / RUN).is_file() and not (folder / MANIFEST).is_file()
+    if unfinished and os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(
+            f"train.data has not finished {folder}, so samples are missing. Type its command again "
+            "to make the rest.\n"
+        )
 
 
 def _plain(shard: Path) -> Path:

@@ -34,6 +34,7 @@ from train.data.settings import DataSettings
 from train.data.shards import PARTS
 from train.data.source import PipelineStage
 from train.data.work import sources_of
+from train.gpus import GpuKind
 from train.run_folder import forgotten
 from train.settings import read_config
 from train.shard_lists import shards_in
@@ -212,8 +213,9 @@ def test_a_shard_that_was_damaged_afterwards_is_made_again(tmp_path: Path) -> No
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(chosen(tmp_path, DICE))
-    with pytest.raises(InputError, match=r"settings\.seed=0 \(now 1\)"):
+    with pytest.raises(InputError, match=r"was started with seed=0 \(now 1\)\. Give") as error:
         run(chosen(tmp_path, DICE, seed=1))
+    assert "work" not in str(error.value)
     with pytest.raises(InputError, match=r"rule\.candidates=3 \(now 4\)"):
         run(chosen(tmp_path, {**DICE, "rule": {**DICE["rule"], "candidates": 4}}))
     moved = {**DICE["engine"], "paint": {"workers": 3}, "object_store_gb": 2}
@@ -250,7 +252,7 @@ def test_prompts_that_changed_in_their_file_are_another_run(tmp_path: Path) -> N
     values["reward"] = {"prompts": 2, "file": str(file), "scorers": ["synthetic"]}
     run(chosen(tmp_path / "out", values))
     file.write_text("a cat\na cow\n")
-    with pytest.raises(InputError, match=r"work\.reward"):
+    with pytest.raises(InputError, match=r"other prompts or files \(reward\)"):
         run(chosen(tmp_path / "out", values))
 
 
@@ -351,7 +353,7 @@ def test_the_full_sized_configuration_has_words_for_all_its_prompts() -> None:
 def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     tmp_path: Path, monkeypatch
 ) -> None:
-    """Every file that it names is put there in small; no model is."""
+    """Every file that it names is put there in small; no model is, but one folder."""
     monkeypatch.chdir(tmp_path)
     settings = DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
     for name, line in {
@@ -367,10 +369,13 @@ def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     row["edited_prompt_list"] = ["paint it"]
     parquet_file = tmp_path / "sets" / "OmniEdit-Filtered-1.2M" / "data" / "0.parquet"
     parquet_file.parent.mkdir(parents=True)
+    template = tmp_path / "models" / "Image-Verifier" / "prompt_template.txt"
+    template.parent.mkdir(parents=True)
+    template.touch()
     parquet.write_table(pyarrow.Table.from_pylist([row] * 9), parquet_file)
-    summary = dry_run(settings)
-    assert "nothing was kept" in summary
-    assert "4 x prompt empty" in summary  # the edits, which nobody described
+    with pytest.raises(InputError, match="0 more files and 6 more models") as missing:
+        dry_run(settings)
+    assert "4 x prompt empty" in str(missing.value)  # the edits, which nobody described
 
 
 def test_painting_takes_what_fluxs_operations_take_on_the_gpu_that_is_named() -> None:
@@ -387,6 +392,19 @@ def test_painting_takes_what_fluxs_operations_take_on_the_gpu_that_is_named() ->
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "train.data", *arguments]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_an_estimate_compares_the_weights_with_the_gpu_and_times_no_miniature() -> None:
+    flux = DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
+    assert "paint 34 GB, judge of unknown size" in estimate(flux)
+    small = flux.model_copy(update={"gpu": GpuKind(name="RTX-4090")})
+    with pytest.raises(InputError, match=r"they need 34 GB\. .* or gpu\.name=A100-40GB"):
+        estimate(small)
+    streamed = flux.painter.model_copy(update={"plan": "streamed"})
+    assert "paint of unknown size" in estimate(small.model_copy(update={"painter": streamed}))
+    tiny = estimate(DataSettings.model_validate(read_config(CONFIGS / "data-tiny.yaml")))
+    assert "GB of shards         0.0129" in tiny and "Times are not estimated" in tiny
+    assert "GPU h" not in tiny and "H100" not in tiny and "idle" not in tiny
 
 
 def test_the_table_of_an_estimate_has_whole_numbers_on_a_narrow_terminal(monkeypatch) -> None:
@@ -416,9 +434,10 @@ def test_wrong_settings_and_wrong_inputs_end_in_a_sentence(tmp_path: Path) -> No
 
 def test_the_full_sized_configuration_runs_dry_where_none_of_its_files_is() -> None:
     done = command("--config", str(CONFIGS / "data-flux.yaml"), "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "sets/prompts/general.jsonl does not exist; the dry run skips it." in done.stdout
-    assert "OmniEdit" in done.stdout and "nothing was kept" in done.stdout
+    assert done.returncode == 2
+    for name in ("sets/prompts/general.jsonl", "models/FLUX.1-dev", "models/HPSv2-hf"):
+        assert f"{name} is missing.\n" in done.stderr
+    assert "OmniEdit" in done.stderr and "needs 5 more files and 7 more models" in done.stderr
 
 
 def test_a_dry_run_leaves_nothing_and_needs_no_ray(tmp_path: Path) -> None:

@@ -151,6 +151,23 @@ def test_a_dry_run_takes_the_data_that_are_there(capsys, tmp_path) -> None:
     assert "the data: trained, saved" in capsys.readouterr().out
 
 
+def test_a_start_that_was_refused_may_be_typed_with_other_settings(
+    capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for setting, message in (
+        ("base=runs/nomodel", "There is no folder runs/nomodel. Check the path"),
+        ("data=nowhere.jsonl", "nowhere.jsonl cannot be read"),
+        ("base=nowhere", "There is no folder nowhere"),
+        ("data=nowhere.jsonl", "nowhere.jsonl cannot be read"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run("writer-tiny", "out=runs/x", "held_out_most=2", setting)
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "runs" / "x").exists()
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize(
     ("setting", "message"),

@@ -55,6 +55,15 @@ def triplet(key: str) -> Triplet:
     return Triplet(key, good, bad, f"prompt {key}", "make it red", "general")
 
 
+def test_a_folder_that_train_data_has_not_finished_is_read_with_a_warning(
+    folder: Path, capsys
+) -> None:
+    (folder / "run.json").touch()
+    for _ in range(2):
+        shards_in(folder)
+    assert capsys.readouterr().err.count(f"train.data has not finished {folder}, so samples") == 1
+
+
 def names(where: str | Path) -> list[str]:
     return [shard.name for shard in shards_in(where)]
 

@@ -20,10 +20,10 @@ from train.data.settings import DataSettings
 from train.data.shards import Report, SampleReport, finished, shard_name
 from train.data.source import Source
 from train.places import without_places
+from train.shard_lists import MANIFEST
 from train.triplets import BAD, CHATS, GOOD, PICTURE
 
-MANIFEST, WRITER, VERIFIER, CARD, IMAGES = (
-    "manifest.json",
+WRITER, VERIFIER, CARD, IMAGES = (
     "writer.jsonl",
     "verifier.jsonl",
     "README.md",

@@ -20,10 +20,10 @@ from train.data.shards import PARTS, assemble, finished, forget_parts, part_file
 from train.data.source import Source
 from train.data.work import run_record, sharded, sources_of, stages_of
 from train.progress import Show, progress
-from train.run_folder import forgotten, start_or_resume
+from train.run_folder import forgotten, output_folder, start_or_resume
+from train.shard_lists import RUN
 from train.triplets import CHATS
 
-RUN = "run.json"
 MADE = (f"{PARTS}/*.tar", "genref_*")  # what depends on the settings
 JOINED_AT_ONCE = 8  # shards assembled at once
 OpenEngine = Callable[[], AbstractContextManager[Runner]]
@@ -33,16 +33,24 @@ def run(settings: DataSettings) -> str:
     """Runs everything on Ray; returns a summary."""
     sources = sources_of(settings)
     folder = settings.out
-    files.make_folder(folder / PARTS)
-    with files.locked(folder):
+    with output_folder(folder), files.locked(folder):
         begin(settings, sources)
-        _sweep(folder)
-        with forgotten(folder / RUN, MADE):
+        with forgotten(folder / RUN, MADE), _parts(folder):
+            _sweep(folder)
             summary = make(sources, settings, _on_ray(settings))
-        _sweep(folder)  # includes work finished by workers of a killed run
+            _sweep(folder)  # includes work finished by workers of a killed run
+    return f"{summary}Done: {folder}\n"
+
+
+@contextmanager
+def _parts(folder: Path) -> Iterator[None]:
+    """A context with the folder of unfinished shards, which is removed if it is empty then."""
+    files.make_folder(folder / PARTS)
+    try:
+        yield
+    finally:
         with suppress(OSError):
             (folder / PARTS).rmdir()
-    return f"{summary}Done: {folder}\n"
 
 
 def begin(settings: DataSettings, sources: list[Source]) -> None:
