@@ -463,7 +463,7 @@ def test_the_command_line_uses_a_judges_errors_and_a_resumed_run_keeps_them(
     assert run(PROMPT, "--out", tmp_path / "a", *search_, "--judge-errors", file, "--depth", 6) == 0
     said = capsys.readouterr()
     assert "posterior 0." in said.out
-    assert said.err.count("This judge misses") == 1  # although it is read before models are loaded, too
+    assert said.err.count("This judge misses") == 1  # although it is read twice
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     assert record["judge"]["errors"]["judge"] == "toy"
     assert "posterior" in (tmp_path / "a" / "report.html").read_text()
