@@ -27,7 +27,8 @@ class EditSet(Protocol):
     `skipped` counts by reason what was excluded before numbering.
     """
 
-    skipped: Counter[str]
+    @property
+    def skipped(self) -> Counter[str]: ...
 
     def __len__(self) -> int: ...
 
