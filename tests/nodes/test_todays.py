@@ -49,7 +49,8 @@ def in_small(name: str, says: str = SAYS) -> dict[str, Any]:
     for node in of_kind(name, "ReflectionFlow_EditCorrector"):
         graph[node]["inputs"]["steps"] = 2
     for node in of_kind(name, "ReflectionFlow_ReflectionLoop"):
-        graph[node]["inputs"] |= {"stop": "never", "depth": 1}
+        # A pass ends the templates' own strategy, and this judge passes everything.
+        graph[node]["inputs"] |= {"strategy": "reflection", "stop": "never", "depth": 1}
     return graph
 
 
