@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import resource
-from collections import Counter
 from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from train.qwen import whole
 from train.qwen.guarded import Guarded, checkpoints, latest, measured, train_on
 from train.qwen.run import qwen_run
 from train.qwen.tiny import Sizes, save_tiny
+from train.skipped import Skipped
 from train.triplets import Triplets
 from train.verifier import trainer as trainer_module
 from train.verifier.model import RewardModel, save_reward
@@ -149,7 +149,7 @@ def test_a_measurement_that_is_repeated_is_logged_once(tmp_path) -> None:
         (tmp_path / "log.jsonl").write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n')
         for step in steps:
             (tmp_path / f"checkpoint-{step}").mkdir()
-        Guarded.guard(trainer, settings, Counter())
+        Guarded.guard(trainer, settings, Skipped())
         assert [record["step"] for record in records(tmp_path / "log.jsonl")] == kept
 
 
