@@ -231,6 +231,9 @@ class Request:
         return self.parent
 
 
+COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a search has spent; `seconds` are by phase."""

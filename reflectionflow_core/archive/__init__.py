@@ -21,12 +21,11 @@ from PIL import Image
 
 from ..feedback import Feedback
 from ..pictures import PictureError, stored_picture
-from ..record import Candidate, Cost, History, InputError
+from ..record import COUNTED, Candidate, Cost, History, InputError
 from ..texts import reason_of
 from . import files
 from .answers import RESTORE, asking_cost, read_feedback, read_proposed
 from .lines import (
-    COUNTED,
     SHARED,
     Entry,
     entry_of,

@@ -16,14 +16,23 @@ from PIL.Image import Image
 
 from ..evidence import Box, Evidence
 from ..feedback import Feedback
-from ..record import Candidate, Cost, Inspection, Neighbour, Region, Restart, Seed, Verdict
+from ..record import (
+    COUNTED,
+    Candidate,
+    Cost,
+    Inspection,
+    Neighbour,
+    Region,
+    Restart,
+    Seed,
+    Verdict,
+)
 from ..regions.masks import mask_picture
 from ..texts import parse_json
 from ..verdict import Trust
 
 # Older files gave a picture that could not be judged a low score, and its reason after this.
 OLD_FAILURE = "The picture could not be judged: "
-COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
 # Fields that an Entry shares with its Candidate.
 SHARED = (
     *("prompt", "reflection", "seed", "verdict", "action"),

@@ -6,9 +6,8 @@ import operator
 from pathlib import Path
 from types import MappingProxyType
 
-from ..record import Cost
+from ..record import COUNTED, Cost
 from ..texts import parse_json
-from .lines import COUNTED
 
 TIMING = "timing.json"
 MOST_SECONDS = 1e10  # 300 years

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..archive.lines import COUNTED, entry_of
-from ..record import Cost, History
+from ..archive.lines import entry_of
+from ..record import COUNTED, Cost, History
 from ..search import unjudged_text
 from ..settings import SearchSettings
 

@@ -9,7 +9,7 @@ from math import floor, inf
 from typing import TYPE_CHECKING
 
 from ..protocols import Actors
-from ..record import Candidate, Cost, History, Inspection, Request, Verdict
+from ..record import COUNTED, Candidate, Cost, History, Inspection, Request, Verdict
 from ..settings import Budget, SearchSettings
 from .budget import counts_calls, most_calls, most_images, most_steps, only_previewed
 from .loop import EMPTY, next_batch
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREVIEWING = ("potential", "scouts")  # strategies whose previews decide what else is painted
-COUNTED = ("images", "steps", "vlm_calls")
 ROUNDING = 1e-9
 MOST = 500  # pictures to look ahead; each of them replays the strategy from the start
 UNFINISHED = Inspection(False, missing=("all of it",), refine="paint it")
