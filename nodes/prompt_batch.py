@@ -11,7 +11,7 @@ from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.report.overview import overview_summary, overview_text, row_of
 from ..reflectionflow_core.report.prompts import prompts_sheet
 from ..reflectionflow_core.search import STRATEGIES
-from ..reflectionflow_core.search.checks import scheduled_pictures
+from ..reflectionflow_core.search.checks import planned_pictures
 from ..reflectionflow_core.settings import MAX_SEED, RECOMMENDED, Budget, SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
@@ -137,7 +137,7 @@ class PromptBatch(io.ComfyNode):
         asked = prompts_in(prompts)
         states = [SearchState(prompt, settings, graph=graph) for prompt in asked]
         total = replace(limits, images=min(budget, limits.images or budget))
-        most = min(scheduled_pictures(settings) * len(asked), total.images or budget)
+        most = min(planned_pictures(settings) * len(asked), total.images or budget)
         progress = BatchProgress(cls.hidden.unique_id, len(asked), most)
         wires = {name: links[name] for name in ACTORS if name in links}
         batch = prompt_batch(states, handles, total, progress, (wires, cls.hidden.dynprompt))

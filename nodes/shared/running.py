@@ -7,7 +7,7 @@ from typing import Any
 
 from ...reflectionflow_core.record import History
 from ...reflectionflow_core.report import counted, verdict_text
-from ...reflectionflow_core.search.checks import scheduled_pictures
+from ...reflectionflow_core.search.checks import planned_pictures
 from .graph import shown_at
 from .progress import NodeProgress, say
 from .schema import PREFIX
@@ -70,7 +70,7 @@ class RoundProgress(NodeProgress):
         painted = len(state.history)
         if self.depth is None:
             return painted
-        planned = scheduled_pictures(state.settings_until(self.depth))
+        planned = planned_pictures(state.settings_until(self.depth))
         # A strategy may paint more than the schedule of the paper.
         return max(painted, min(planned, state.settings.budget.images or planned))
 

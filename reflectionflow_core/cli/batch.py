@@ -31,7 +31,7 @@ from ..search import (
     would_continue,
 )
 from ..search.budget import limit_calls
-from ..search.checks import check_understood, scheduled_pictures
+from ..search.checks import check_understood, planned_pictures
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
@@ -283,7 +283,7 @@ def _search(
     most: int | None,
 ) -> CommandOutcome:
     budget, status, error = asked.settings.budget, 0, ""
-    most = scheduled_pictures(asked.settings) * len(runs) if most is None else most
+    most = planned_pictures(asked.settings) * len(runs) if most is None else most
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
             _begun(folder / name, run, author, actors, screen) for name, run in runs.items()

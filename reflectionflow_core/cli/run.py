@@ -29,7 +29,7 @@ from ..search import (
     search_with_pauses,
 )
 from ..search.budget import limit_calls
-from ..search.checks import check_understood, scheduled_pictures
+from ..search.checks import check_understood, planned_pictures
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
@@ -182,7 +182,7 @@ def _search(
 
 def _most_pictures(asked: Run, past: History, ahead: Forecast | None) -> int:
     """The most pictures that the search will have, for its progress."""
-    planned = scheduled_pictures(asked.settings)
+    planned = planned_pictures(asked.settings)
     if ahead is not None and ahead.sure:
         planned = len(past) + ahead.most.images
     return min(planned, asked.settings.budget.images or planned)

@@ -182,7 +182,7 @@ def first_pictures(settings: SearchSettings) -> int:
     return 1 if one_draft else settings.draft_count
 
 
-def scheduled_pictures(settings: SearchSettings) -> int:
+def planned_pictures(settings: SearchSettings) -> int:
     """How many pictures the schedule of the strategy has: first ones, then one per chain and round,
     previews included."""
     return first_pictures(settings) + settings.width * settings.depth

@@ -131,7 +131,7 @@ def ask_person(
     further cost; then with the answer, and returns that. Raises InputError for an answer without
     effect."""
     requests, proposed, cost = planned(prompt, settings, actors, history, progress, clock)
-    history = replace(history, proposed=proposed).charged(cost)
+    history = replace(history, proposed=proposed if proposed.planned else None).charged(cost)
     yield history
     pause = Pause(prompt, settings, actors, history, requests)
     said = person.answer(pause, progress)

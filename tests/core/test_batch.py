@@ -17,7 +17,7 @@ import reflectionflow_core
 from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.cli import main
 from reflectionflow_core.record import InputError
-from reflectionflow_core.search.checks import scheduled_pictures
+from reflectionflow_core.search.checks import planned_pictures
 from reflectionflow_core.settings import SearchSettings
 
 ROOT = Path(reflectionflow_core.__file__).parents[1]
@@ -98,7 +98,7 @@ def test_the_progress_counts_to_what_the_forecast_says(tmp_path, prompts, capsys
     forecast = re.search(r"^At most (\d+) pictures", said, re.MULTILINE)
     assert forecast
     assert set(re.findall(r"^picture \d+ of (\d+):", said, re.MULTILINE)) == {forecast[1]}
-    assert scheduled_pictures(SearchSettings(width=2, depth=3, strategy="scouts")) == 7
+    assert planned_pictures(SearchSettings(width=2, depth=3, strategy="scouts")) == 7
 
 
 def test_every_prompt_has_a_record_and_the_shared_budget_is_one_of_its_own(

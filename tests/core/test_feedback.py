@@ -131,6 +131,16 @@ def test_words_and_prompt_of_a_person_go_to_the_painter_and_no_actor_is_asked_fo
     assert all(asked[0] == PROMPT for asked in toys.verifier.log)  # judged by what was wanted
 
 
+def test_proposals_are_kept_only_where_there_are_some():
+    def proposals(**changes) -> set[bool]:
+        settings, actors = replace(SETTINGS, **changes), toy_actors()
+        steps = search_with_pauses(PROMPT, settings, actors, Scripted())
+        return {history.proposed is not None for history in steps}
+
+    assert True in proposals()
+    assert True not in proposals(depth=0)
+
+
 def test_a_picture_stays_as_it_is_outside_of_the_place_that_was_drawn():
     settings = replace(SETTINGS, depth=1, width=1, drafts=1)
     history, _ = steer({"places": {0: Place(mask=DRAWN)}}, settings=settings)
