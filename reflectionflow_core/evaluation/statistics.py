@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import binomtest, norm
@@ -66,15 +67,28 @@ def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estim
 
     The bootstrap resamples the prompts within each task.
     """
-    rng, means, draws = np.random.default_rng(0), [], []
-    for task in dict.fromkeys(tasks.tolist()):
-        some = tasks == task
-        part, whole, count = parts[some], wholes[some], int(some.sum())
-        drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
+    groups = [tasks == task for task in dict.fromkeys(tasks.tolist())]
+    means, draws = [], []
+    resamples = _resamples(tuple(int(some.sum()) for some in groups))
+    for some, drawn in zip(groups, resamples, strict=True):
+        part, whole = parts[some], wholes[some]
         draws.append((drawn @ part) / (drawn @ whole))
         means.append(part.sum() / whole.sum())
     low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(np.mean(means)), float(low), float(high))
+
+
+@lru_cache(maxsize=2)  # most tables resample the same prompts
+def _resamples(counts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """How often each prompt of each task is drawn, (RESAMPLES, prompts) for each count of prompts.
+
+    Counts are floats: they are exact, and their products many times faster than those of integers.
+    """
+    rng = np.random.default_rng(0)
+    return tuple(
+        rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
+        for count in counts
+    )
 
 
 def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Estimate:
@@ -86,9 +100,7 @@ def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Est
     are equal.
     """
     count = len(ours)
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
-    # Counts as floats are exact, and their products many times faster than those of integers.
+    (drawn,) = _resamples((count,))
     weights = np.vstack([np.ones(count), drawn])  # (1 + draws, prompts)
     our, their = weights @ ours.astype(float), weights @ theirs.astype(float)
     costs = []

@@ -62,9 +62,9 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
     left = MOST_UNJUDGED_IN_A_ROW if any(standing.judged for standing in standings) else 1
     while waiting:
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
-        others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
-        budget = remaining_budget(total, others)
-        if not standings[index].under_way and too_slow(others + standings[index].cost, total):
+        costs = [standing.cost for standing in standings]
+        budget = remaining_budget(total, costs[:index] + costs[index + 1 :])
+        if not standings[index].under_way and too_slow(costs, total):
             budget = None
         played = False
         if budget is not None:
@@ -91,20 +91,27 @@ def last_of(history: History) -> Candidate:
     return last
 
 
-def remaining_budget(total: Budget, others: Cost) -> Budget | None:
-    """The budget of one search when the others have spent so much; None if nothing is left."""
-    spent = {name: getattr(others, name) for name in ("images", "vlm_calls", "steps")}
-    spent["seconds"] = others.total_seconds
+def remaining_budget(total: Budget, others: Sequence[Cost]) -> Budget | None:
+    """The budget of one search when each of the others has spent so much; None if none is left."""
+    limits = {name: limit for name in LIMITS if (limit := getattr(total, name)) is not None}
+    # Only what is limited is added up: with many prompts this is most of a simulation's time.
     left = {
-        name: limit - spent[name] for name in LIMITS if (limit := getattr(total, name)) is not None
+        name: limit - sum(_spent(cost, name) for cost in others) for name, limit in limits.items()
     }
     return Budget(**left) if all(limit > 0 for limit in left.values()) else None
 
 
-def too_slow(spent: Cost, total: Budget) -> bool:
+def _spent(cost: Cost, name: str) -> float:
+    return cost.total_seconds if name == "seconds" else getattr(cost, name)
+
+
+def too_slow(costs: Sequence[Cost], total: Budget) -> bool:
     """Whether one more batch, as slow as the slowest of any search, would exceed the seconds; a new
     search has no batch of its own to plan with."""
-    return total.seconds is not None and spent.total_seconds + spent.slowest > total.seconds
+    if total.seconds is None:
+        return False
+    spent = sum(cost.total_seconds for cost in costs)
+    return spent + max(cost.slowest for cost in costs) > total.seconds
 
 
 def expected_gain(history: History) -> float:

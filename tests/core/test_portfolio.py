@@ -125,10 +125,10 @@ def test_a_round_whose_pictures_are_all_dropped_does_not_end_its_search() -> Non
 
 def test_what_is_left_over_is_the_total_less_what_others_spent() -> None:
     total = Budget(images=10, steps=40)
-    assert remaining_budget(total, Cost(images=3, steps=12)) == Budget(images=7, steps=28)
-    assert remaining_budget(total, Cost(images=3, steps=40)) is None
-    assert remaining_budget(Budget(), Cost(images=3)) == Budget()
-    seconds = Cost(seconds={"draft": 3.0, "verify": 1.0})
+    assert remaining_budget(total, [Cost(3, 10), Cost(1, 2)]) == Budget(images=6, steps=28)
+    assert remaining_budget(total, [Cost(3, 20), Cost(1, 20)]) is None
+    assert remaining_budget(Budget(), [Cost(3)]) == Budget()
+    seconds = [Cost(seconds={"draft": 3.0, "verify": 0.5}), Cost(seconds={"draft": 0.5})]
     assert remaining_budget(Budget(seconds=5), seconds) == Budget(seconds=1)
 
 
