@@ -23,21 +23,17 @@ COLOURS = (
 def scaling_curve(table: Table, title: str) -> bytes:
     """One line per row over the budgets (logarithmic axis), with intervals if there are few rows.
 
-    The part of a row's name before the first comma decides its colour, the rest its dashes.
     Overlapping lines are drawn inside each other, the first one widest.
     """
     few = len(table.rows) <= MAX_BANDS
     figure, axes = _figure(7.2 if few else 9.6, title)
-    heads, tails = ([name.partition(", ")[part] for name, _ in table.rows] for part in (0, 2))
-    colours, dashes = _each(sorted(heads), COLOURS), _each(tails, DASHES)
     widths = line_widths([[cell and cell.mean for cell in cells] for _, cells in table.rows])
-    named = zip(heads, tails, widths, table.rows, strict=True)
-    for head, tail, width, (name, cells) in named:
+    styles = line_styles([name for name, _ in table.rows])
+    for (colour, dashes), width, (name, cells) in zip(styles, widths, table.rows, strict=True):
         known = [(b, cell) for b, cell in zip(table.budgets, cells, strict=True) if cell]
-        x = [budget for budget, _ in known]
-        means, colour = [cell.mean for _, cell in known], colours[head]
-        look = {"ls": dashes[tail] if width == THIN else "-", "lw": width, "ms": width + 2.4}
-        axes.plot(x, means, marker="o", color=colour, label=name, **look)
+        x, means = [budget for budget, _ in known], [cell.mean for _, cell in known]
+        look = {"color": colour, "ls": dashes, "lw": width, "ms": width + 2.4}
+        axes.plot(x, means, marker="o", label=name, **look)
         if few:
             low, high = [cell.low for _, cell in known], [cell.high for _, cell in known]
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
@@ -47,6 +43,17 @@ def scaling_curve(table: Table, title: str) -> bytes:
     position = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
     axes.legend(frameon=False, fontsize=8, handlelength=3.5, **position)
     return _png(figure)
+
+
+def line_styles(names: Sequence[str]) -> list[tuple[str, Any]]:
+    """The colour and the dashes of each line.
+
+    The part of a name before the first comma decides its colour, the rest its dashes.
+    """
+    parts = [name.partition(", ")[::2] for name in names]
+    colours = _each(sorted(head for head, _ in parts), COLOURS)
+    dashes = _each([tail for _, tail in parts], DASHES)
+    return [(colours[head], dashes[tail]) for head, tail in parts]
 
 
 def line_widths(lines: Sequence[Sequence[float | None]]) -> list[float]:

@@ -30,7 +30,7 @@ from reflectionflow_core.evaluation.evaluation import (
     results_so_far,
 )
 from reflectionflow_core.evaluation.journal import part_of
-from reflectionflow_core.evaluation.plots import line_widths
+from reflectionflow_core.evaluation.plots import line_styles, line_widths
 from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.evaluation.prompts import held_out, meanings
 from reflectionflow_core.evaluation.sharing import SharedSampling
@@ -97,6 +97,12 @@ def test_curves_that_run_together_are_drawn_one_inside_the_other():
     wide, inner, thin, last = line_widths([together, together, apart, short])
     assert wide > inner > thin == last
     assert line_widths([[0.5], [0.5]]) == [inner, thin]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_two_lines_of_a_plot_look_alike(study):
+    names = [arm.name for arm in study_named(study)(StudyPlan())]
+    assert len(set(line_styles(names))) == len(names)
 
 
 @pytest.mark.parametrize(("judged", "painted"), [(0, 1), (2, 5)])
