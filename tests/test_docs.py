@@ -1,6 +1,9 @@
-"""The pages hold together: every relative link leads to a file, every anchor to a heading."""
+"""The pages hold together: every relative link leads to a file, every anchor to a heading, and the
+tables of docs/strategies.md are those of the published evaluations."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -42,3 +45,12 @@ def test_the_links_of_a_page_lead_somewhere(page):
             assert anchor in anchors(file), (
                 f"{page.name} links to #{anchor} of {file.name}, which has no such heading"
             )
+
+
+def test_the_tables_of_strategies_are_those_of_the_published_evaluations():
+    evaluations = sorted(ROOT.glob("docs/miniature/all-seed*.json.gz"))
+    program = [sys.executable, "tests/benchmarks/strategy_tables.py", *map(str, evaluations)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    page = (ROOT / "docs/strategies.md").read_text(encoding="utf-8").splitlines()
+    assert len(done.stdout.splitlines()) > 50
+    assert [line for line in done.stdout.splitlines() if line not in page] == []
