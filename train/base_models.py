@@ -39,12 +39,13 @@ def is_cached(model: str) -> bool:
 
 
 def digests_of(model: str) -> dict[str, str]:
-    """Digests of a model's parts, or of its whole folder; empty for what is not on this machine.
+    """Digests of a model's parts, or of its whole folder; of a hub ID only its name, since it may
+    be downloaded later.
 
     `model` is a folder, a hub ID or "miniature". See `reflectionflow_core.identity.digest`.
     """
     folder = MINIATURE_WEIGHTS if model == "miniature" else user_path(model)
     if not folder.is_dir():
-        return {}
+        return {"hub": model}
     parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
     return {name: digest(part) for name, part in (parts or {"base": folder}).items()}

@@ -97,7 +97,7 @@ def check_same_run(
 ) -> None:
     """InputError if settings or the digests of models differ, except settings in `may_change` and
     in its groups, and models that an earlier version did not record."""
-    if MODELS not in first:
+    if not first.get(MODELS):  # earlier versions recorded nothing of models on the hub
         now = {name: value for name, value in now.items() if name != MODELS}
     before, after = dict(_flat(first)), dict(_flat(now))
     differing = [
@@ -115,7 +115,7 @@ def check_same_run(
     others = [name for name in differing if not name.startswith(f"{WORK}.")]
     if others:
         said = (
-            f"{name.removeprefix('settings.')}={before.get(name)!r} (now {after.get(name)!r})"
+            f"{_shown(name)}={before.get(name)!r} (now {after.get(name)!r})"
             for name in others[:SHOWN]
         )
         raise InputError(
@@ -128,6 +128,12 @@ def check_same_run(
             "Give those of the first start to resume it, or choose another folder."
         )
     _tell_of_rates(first, now)
+
+
+def _shown(name: str) -> str:
+    """What a user calls an entry of the record."""
+    name = name.removeprefix("settings.")
+    return "accumulate times processes" if name == "batches_a_step" else name
 
 
 def _within(names: Iterable[str], group: str) -> list[str]:

@@ -180,11 +180,13 @@ class _NothingTwice(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[Any, int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (first := lines.setdefault(key.value, key.start_mark.line)) != key.start_mark.line:
+            line = key.start_mark.line + 1
+            if key.value in lines:
                 refuse(
-                    f"The configuration has {key.value} twice, in line {first + 1} and in line "
-                    f"{key.start_mark.line + 1}. Remove one."
+                    f"The configuration has {key.value} twice, in line {lines[key.value]} and in "
+                    f"line {line}. Remove one."
                 )
+            lines[key.value] = line
         return super().construct_mapping(node, deep)
 
 
@@ -201,7 +203,9 @@ def put(values: dict[str, Any], setting: str) -> None:
             refuse(f"The value of {key} is not a list or group: {text}. Check its brackets.")
     *groups, name = key.split(".")
     for group in groups:
-        values = values.setdefault(group, {})
+        if values.get(group) is None:  # also an empty group of a file
+            values[group] = {}
+        values = values[group]
         if not isinstance(values, dict):
             refuse(f"{group} is a single setting, so there is no {key}. Remove it.")
     values[name] = value

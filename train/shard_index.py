@@ -29,10 +29,11 @@ from train.prompt_words import digests
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
 GOOD, FORMATS = "good_image", ("jpg", "jpeg", "png", "webp")
 TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first one present is used
-VERSION, INDEX = 5, "index"
+VERSION, INDEX = 6, "index"
 FILES = 16  # files whose beginnings are compared to tell whether an index belongs to a shard
 POINTER = b"version https://git-lfs"
 LONGEST = 20_000  # bytes read of a text
+LONGEST_END = 2**20  # bytes of zeros at the end of a tar; programs write 1 to 20 kB
 ARRAYS = {  # dtypes and dimensions
     "keys": (np.uint8, 1),
     "ends": (np.int64, 1),
@@ -145,12 +146,25 @@ def walk(shard: Path) -> ShardIndex:
                         sample.sizes[name] = picture_size(stream)
                 if name in sample.texts and (stream := tar.extractfile(member)):
                     sample.texts[name] = _text(stream.read(LONGEST))
+        # tarfile takes a damaged header for the end.
+        if samples and not _ends_well(shard, tar.offset):
+            fault = _fault(shard)
+            samples = samples[:-1]
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
         fault = _fault(shard)
         samples = samples[:-1]  # may be incomplete
     return _packed(samples, fault)
+
+
+def _ends_well(shard: Path, end: int) -> bool:
+    """Whether only the zeros of a tar's end follow: some, and not as many as in a download that
+    reserved its space and stopped."""
+    with shard.open("rb") as file:
+        file.seek(end)
+        rest = file.read(LONGEST_END + 1)
+    return 0 < len(rest) <= LONGEST_END and not rest.strip(b"\0")
 
 
 def _text(data: bytes) -> str:

@@ -75,6 +75,14 @@ def _exists(where: str | Path) -> bool:
         return False
 
 
+def are_here(where: str) -> bool:
+    """Whether all shards that `where` names are on this machine, without fetching any."""
+    try:
+        return bool(shards_in(where, fetch=False))
+    except InputError:
+        return False
+
+
 def matching(pattern: str | Path) -> list[Path]:
     """The paths that match a pattern, which may have wildcards in every part; sorted."""
     path = Path(pattern).expanduser()

@@ -6,6 +6,7 @@ Shards are WebDataset tar files with the keys of GenRef-wds, our own and the pub
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,6 +114,14 @@ class TripletEntries(Sequence[TripletEntry]):
             for (_, index), rows in zip(self.parts, self.rows, strict=True)
         ]
         return np.concatenate([np.empty((2, 0), np.uint32), *parts], axis=1)
+
+    def digest(self) -> str:
+        """SHA-256 of all samples' keys, prompts and places in their shards, wherever these are."""
+        whole = hashlib.sha256()
+        for (_, index), rows in zip(self.parts, self.rows, strict=True):
+            for array in (index.keys, index.prompts, index.offsets, index.sizes, rows):
+                whole.update(np.ascontiguousarray(array).tobytes())
+        return whole.hexdigest()
 
     def groups(self) -> np.ndarray:
         """Numbers (n,), equal for siblings; siblings are in one folder."""

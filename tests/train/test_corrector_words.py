@@ -129,12 +129,12 @@ def test_latents_have_anothers_words_where_they_were_asked_for(flux, tmp_path: P
 # Siblings
 
 
-def siblings(tmp_path: Path, groups: int = 6, of: int = 3) -> Path:
+def siblings(tmp_path: Path, groups: int = 6, of: int = 3, first: int = 0) -> Path:
     """`groups` flawed pictures, with `of` reflections and targets each."""
     samples = [
         triplet(
             number,
-            key=f"editing-{group:08d}-0~{number}",
+            key=f"editing-{first + group:08d}-0~{number}",
             bad=triplet(100 + group).bad,
             good=triplet(10 * group + number).good,
             reflection=f"{WORDS[number]} of picture {group}",
@@ -190,6 +190,19 @@ def test_equal_keys_of_two_data_runs_are_no_siblings_in_latents_either(flux, tmp
     (one,) = folders[0].glob("*.tar")
     found = Triplets([one, Path(copy(one, folders[0] / "more.tar"))]).entries.groups()
     assert found[0] == found[1] == found[4] == found[5]  # in another shard of the same run
+
+
+def test_latents_of_other_samples_than_there_are_now_are_refused(flux, tmp_path) -> None:
+    data = siblings(tmp_path / "a", groups=2, of=2)
+    views = settings(tmp_path, data)
+    made = {name: getattr(views, name) for name in Views.model_fields}
+    encode(LatentsSettings(**made, out=tmp_path / "latents"), flux)
+    encode(LatentsSettings(**made, out=tmp_path / "latents"), flux)  # they are all there
+    other = siblings(tmp_path / "b", groups=2, of=2, first=5)
+    for old, new in zip(sorted(data.glob("*.tar")), sorted(other.glob("*.tar")), strict=True):
+        copy(new, old)
+    with pytest.raises(InputError, match="are of other samples than those that are in"):
+        encode(LatentsSettings(**made, out=tmp_path / "latents"), flux)
 
 
 def test_siblings_of_a_held_out_sample_are_held_out_too(flux, tmp_path: Path) -> None:

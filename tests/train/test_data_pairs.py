@@ -225,6 +225,9 @@ def test_a_judge_that_is_away_stops_the_run_and_costs_no_pair() -> None:
     dark = replace(pair("a", reflection="Paint it."), bad=painted((0, 0, 0)))
     with pytest.raises(InputError, match=r"are not judged: It is dark\. Start again with the same"):
         FilterStage({"red": Redness()}, 0.0)(work(dark, replace(dark, key="b")))
+    with pytest.raises(InputError, match="are not judged"):  # others were rejected without a judge
+        empty = replace(dark, key="c", reflection="")
+        FilterStage({"red": Redness()}, 0.0)(work(dark, replace(dark, key="b"), empty))
     ranking = RankStage({"red": Redness()}, Ranked(), "reward", 0)
     items, black = (Item(0, "a cup"), Item(1, "a dog")), (painted((0, 0, 0)),) * 2
     with pytest.raises(InputError, match="are not judged: It is dark"):

@@ -53,6 +53,7 @@ from train.data.settings import (
 from train.data.shards import StoreStage, assemble
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
 from train.data.work import sharded
+from train.miniature import edits as edits_module
 from train.triplets import SampleError, encoded, sibling_group
 
 OBJECTS = ["cup", "dog", "wine glass", "knife", "airplane", "bench"]
@@ -463,6 +464,13 @@ def test_siblings_are_one_flawed_picture_with_words_and_targets_of_their_own() -
         assert {2} <= {len(asked) for asked in prompts} <= {2, 3}  # some only words tell apart
         again = open_set(spec, Editing(siblings=3), 5, PainterSettings(steps=6))
         assert again[7].edited.tobytes() == edits[7].edited.tobytes()
+
+
+def test_more_siblings_than_pictures_have_end_in_a_sentence(monkeypatch) -> None:
+    monkeypatch.setattr(edits_module, "_SCENES", 32)
+    for spec in ("shapes:single_object", "drafts:single_object"):
+        with pytest.raises(InputError, match="siblings=60 is too many: none of 32 pictures"):
+            open_set(spec, Editing(siblings=60), 5, PainterSettings(steps=6))[0]
 
 
 def test_rows_of_the_same_picture_are_siblings_in_whatever_slice_they_are_read(

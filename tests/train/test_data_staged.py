@@ -125,6 +125,11 @@ def test_a_model_teaches_what_it_answers_and_nothing_else(folder: Path, monkeypa
     monkeypatch.setattr(teachers, "build_vlm", lambda _: away)
     with pytest.raises(InputError, match="does not answer: The server is away"):
         VlmTeacher("folder", 60).plan(prompt)
+    failure = Failure("The server is away.", temporary=True)
+    vlm.on_choose = lambda _: failure  # it fails only at questions with given answers
+    monkeypatch.setattr(teachers, "build_vlm", lambda _: vlm)
+    with pytest.raises(InputError, match="does not answer: The server is away"):
+        VlmTeacher("folder", 60).plan(prompt)
 
 
 def test_a_writer_learns_them_with_and_without_pictures(folder: Path, tmp_path: Path) -> None:

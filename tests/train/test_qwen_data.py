@@ -134,7 +134,7 @@ def test_a_run_is_resumed_with_as_many_batches_a_step_as_it_was_started_with(
 
     start(1, 2)
     start(2, 1)
-    with pytest.raises(InputError, match=r"batches_a_step=2 \(now 4\)"):
+    with pytest.raises(InputError, match=r"accumulate times processes=2 \(now 4\)"):
         start(2, 2)
 
 
@@ -189,3 +189,20 @@ def test_pictures_that_were_not_unpacked_are_said_at_once(read, row, tmp_path: P
     file.write_text(row)
     with pytest.raises(InputError, match=f"Give data={tmp_path} to read the shards beside it"):
         read(file if read is FilePairs else str(file))
+
+
+def test_no_training_sample_shows_the_flawed_picture_of_a_held_out_one() -> None:
+    class Siblings(Some):
+        """Three share a picture, with a prompt of their own each."""
+
+        def key(self, index: int) -> str:
+            return f"editing-{index // 3:08d}-0~{index % 3}"
+
+    prompts = [f"{number} cups" for number in range(300)]
+    given = {"held_out": None, "held_out_share": 0.1, "held_out_most": 300}
+    settings = QwenSettings.model_construct(data="data", **given)
+    learnt, held, skipped = sides_of(settings, lambda _: Siblings(prompts))
+    shown = {index // 3 for index in held.indices}
+    assert len(held.indices) > 10 and not shown & {index // 3 for index in learnt.indices}
+    left_out = len(prompts) - len(held.indices) - len(learnt.indices)
+    assert skipped["flawed picture is held out"] == left_out > len(shown)

@@ -158,6 +158,12 @@ def test_a_configuration_that_gives_a_setting_twice_is_refused(tmp_path, capsys)
     with pytest.raises(SystemExit, match="2"):
         settings_of(CorrectorSettings, file, ["data=shards"])
     assert "has lora twice, in line 2 and in line 5. Remove one." in capsys.readouterr().err
+    file.write_text("gpu: {name: H100, name: A100}\n")
+    with pytest.raises(SystemExit, match="2"):
+        settings_of(CorrectorSettings, file, ["data=shards"])
+    assert "has name twice, in line 1 and in line 1. Remove one." in capsys.readouterr().err
+    file.write_text("lora:\nsteps: 3\n")
+    assert settings_of(CorrectorSettings, file, ["data=shards", "lora.rank=8"]).lora.rank == 8
     file.write_text("out: {{folder}}\n")  # a group as a key
     with pytest.raises(SystemExit, match="2"):
         settings_of(CorrectorSettings, file, ["data=shards"])

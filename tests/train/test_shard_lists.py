@@ -210,6 +210,28 @@ def test_a_compressed_shard_that_breaks_off_keeps_its_whole_samples(folder: Path
     assert triplets.skipped == {"shard truncated": 1}
 
 
+def damaged_header(data: bytes) -> bytes:
+    """With one bit of the third file's name turned, so that its checksum is wrong."""
+    third = [at for at in range(0, len(data), 512) if data[at + 257 : at + 262] == b"ustar"][2]
+    return data[:third] + bytes([data[third] ^ 1]) + data[third + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damaged_header,
+        lambda data: data.rstrip(b"\0"),  # cut before the zeros of a tar's end
+        lambda data: data.rstrip(b"\0") + bytes(2**21),  # space that a download reserved
+    ],
+)
+def test_a_shard_that_is_damaged_between_its_files_is_counted(folder: Path, damage) -> None:
+    shard = folder / "genref_0.tar"
+    shard.write_bytes(damage(shard.read_bytes()))
+    triplets = Triplets([shard])
+    assert triplets.skipped == {"shard truncated": 1} and len(triplets) < 2
+    assert Triplets([shard]).skipped == triplets.skipped  # no short index was kept
+
+
 def test_zstandard_is_refused_with_the_command_that_unpacks_it(folder: Path) -> None:
     (folder / "genref_0.tar").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
     with pytest.raises(InputError, match="zstd -d FILE"):

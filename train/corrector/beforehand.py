@@ -7,6 +7,7 @@ sample instead of at every use. The disk must have room for all latents.
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from reflectionflow_core.archive.files import make_folder
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
-from train.corrector.encoded import COMMON, header, part_file
+from train.corrector.encoded import COMMON, DIGEST, header, part_file
 from train.corrector.flux import structure
 from train.corrector.settings import AUTO, CorrectorSettings, Views
 from train.latents.encoding import encode
@@ -73,7 +74,7 @@ def encoded_first(settings: CorrectorSettings, flux: Flux | None = None) -> Corr
     if first and _is_whole(folder):
         _check_data(folder, settings.data)
     elif first:
-        encode(latents_of(settings), flux)
+        sys.stderr.write(encode(latents_of(settings), flux))
     return settings.model_copy(update={"latents": folder if first else None})
 
 
@@ -95,10 +96,13 @@ def _check_data(folder: Path, data: str) -> None:
     made = header(folder / COMMON)
     before, encoded = made["views"]["data"], made["samples"]
     try:
-        count = encoded if data != before else len(Triplets(shards_in(data, fetch=False)))
+        found = None if data != before else Triplets(shards_in(data, fetch=False))
     except InputError:
         return
-    if data != before or count != encoded:
+    changed = found is not None and (
+        len(found) != encoded or made.get(DIGEST) not in (None, found.entries.digest())
+    )
+    if data != before or changed:
         raise InputError(
             f"The run in {folder.parent} encoded {encoded:,} samples of data={before} at its first "
             f"start and would not read others. Give latents=null to read data={data} as it is now."

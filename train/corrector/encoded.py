@@ -35,6 +35,7 @@ COMMON = "common.safetensors"
 # Optional texts: with another sample's reflection; without the prompt.
 SHUFFLED, ALONE, EMPTY_POOLED = "shuffled", "alone", "empty_pooled"
 # Settings that must be equal for the encoding and the training.
+DIGEST = "data_digest"  # of the samples, in the header of what all parts share
 MUST_AGREE = ("target_size", "condition_size", "condition_fit", "max_aspect", "text_length")
 
 
@@ -201,8 +202,13 @@ def _check_views(folder: Path, made: dict[str, Any], views: Views) -> None:
                 f"The latents in {folder} were made with {name}={made['views'][name]}, and the "
                 f"training says {getattr(views, name)}. Make both the same."
             )
-    now = digests_of(views.model)
-    for part, before in made.get(MODELS, {}).items():
+    now, then = digests_of(views.model), made.get(MODELS, {})
+    if then.get("hub", views.model) != views.model and "hub" in now:
+        raise InputError(
+            f"The latents in {folder} were made with {then['hub']}, and the training names "
+            f"{views.model}. Make them again in another folder, or give the model of before."
+        )
+    for part, before in then.items():
         if part != "transformer" and now.get(part, before) != before:
             raise InputError(
                 f"The latents in {folder} were made with another {part} than that of "

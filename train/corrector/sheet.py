@@ -29,23 +29,27 @@ class SheetRow:
 
 def sheet(rows: Sequence[SheetRow], title: str) -> bytes:
     """A PNG with the title and one row per correction: its texts and its pictures side by side."""
-    width, height = _shown(rows[0].pictures[-1].size)
+    sizes = [_shown(row.pictures[-1].size) for row in rows]
+    width = max(size[0] for size in sizes)
     across = 3 * width + 2 * GAP
     texts = [_texts(row, across) for row in rows]
-    heights = [len(lines) * LINE + height + 3 * GAP for lines in texts]
+    heights = [
+        len(lines) * LINE + height + 3 * GAP
+        for lines, (_, height) in zip(texts, sizes, strict=True)
+    ]
     page = Image.new("RGB", (across + 2 * MARGIN, sum(heights) + 2 * MARGIN + 3 * LINE), "white")
     draw = ImageDraw.Draw(page)
     _write(draw, (MARGIN, MARGIN), title, INK)
     for column, name in enumerate(TITLES):
         _write(draw, (MARGIN + column * (width + GAP), MARGIN + 2 * LINE), name, MUTED)
     top = MARGIN + 3 * LINE
-    for row, lines, taken in zip(rows, texts, heights, strict=True):
+    for row, size, lines, taken in zip(rows, sizes, texts, heights, strict=True):
         for number, (line, colour) in enumerate(lines):
             _write(draw, (MARGIN, top + GAP + number * LINE), line, colour)
         below = top + len(lines) * LINE + 2 * GAP
         for column, picture in enumerate(row.pictures):
             box = (MARGIN + column * (width + GAP), below)
-            page.paste(_scaled(picture, (width, height)), box)
+            page.paste(_scaled(picture, size), box)
         top += taken
     buffer = io.BytesIO()
     page.save(buffer, "PNG")

@@ -257,10 +257,15 @@ def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
                 "which drop.prompt uses. Set drop.prompt=0, or encode with alone=true."
             )
         return encoded
+    return Shards(flux, triplets_in(settings), settings)
+
+
+def triplets_in(settings: LearningSettings) -> Triplets:
+    """The triplets of the settings' shards; says what was left out of them."""
     triplets = Triplets(shards_in(settings.data))
     if triplets.skipped and join().is_main_process:
         sys.stderr.write(f"Left out of the shards: {reasons(triplets.skipped)}.\n")
-    return Shards(flux, triplets, settings)
+    return triplets
 
 
 def _left_out(source: BatchSource, keys: Collection[str]) -> list[int]:

@@ -17,8 +17,9 @@ from train.data.run import make
 from train.data.settings import SHAPES, SYNTHETIC, DataSettings, is_made
 from train.data.shards import PARTS
 from train.data.work import sources_of
-from train.shard_lists import matching
+from train.shard_lists import are_here, matching
 
+SHARDS = "shards:"  # the kind of a set of edits
 ASKING = ("condense", "caption")  # stages that need a model
 
 
@@ -68,6 +69,8 @@ def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:
 
 def is_here(name: str, file: str) -> bool:
     """Whether a file, or a match of a pattern, exists; always true for the shapes world."""
+    if name.startswith(SHARDS):
+        return are_here(file)
     return is_made(name) or Path(file).expanduser().exists() or bool(matching(file))
 
 

@@ -29,13 +29,17 @@ class FilterStage:
 
     def __call__(self, work: Slice) -> Slice:
         found = [(pair, self._fault(pair)) for pair in work.pairs]
-        check_judged([fault != NOT_JUDGED for _, fault in found], self.reason)
+        asked = [fault for pair, fault in found if self._asks_about(pair)]
+        check_judged([fault != NOT_JUDGED for fault in asked], self.reason)
         kept = [pair for pair, fault in found if not fault]
         return work.paired(kept, [fault for _, fault in found if fault])
 
-    def _fault(self, pair: Pair) -> str:
+    def _asks_about(self, pair: Pair) -> bool:
         by_person = pair.metadata.items() >= BY_PERSON.items()
-        return fault_of(pair) or ("" if by_person else self._disagreement(pair))
+        return bool(self.scorers) and not by_person and not fault_of(pair)
+
+    def _fault(self, pair: Pair) -> str:
+        return fault_of(pair) or (self._disagreement(pair) if self._asks_about(pair) else "")
 
     def _disagreement(self, pair: Pair) -> str:
         images = [pair.good.image, pair.bad.image]

@@ -85,8 +85,8 @@ class HistoryStage:
     """Stage: corrections that raised the score by more than `margin`, and pictures preferred by a
     person.
 
-    No judge overrules a person. If the preferred picture is not a correction of the other, the
-    reflection is left to the annotation.
+    No scorer of the filter overrules a person. If the preferred picture is not a correction of the
+    other, the reflection is left to the annotation.
     """
 
     def __init__(self, margin: float, image_format: str) -> None:

@@ -131,7 +131,9 @@ class VlmTeacher:
         stages = stages_of(steps)
         scenes = [stage.scene for stage in stages[-2:]]
         compared = [requirements.question_of(prompt, scene) for scene in scenes]
-        odds = [p for p in yes(self.vlm, compared) if not isinstance(p, Failure)]
+        answers = yes(self.vlm, compared)
+        check_present(answers)
+        odds = [p for p in answers if not isinstance(p, Failure)]
         if len(odds) < len(compared) or odds[-1] <= 0.5:
             return taught, ()  # an incomplete plan must not be learnt
         taught += [_keeps(prompt, scene, p > 0.5) for scene, p in zip(scenes, odds, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -19,6 +20,11 @@ class EditorSettings(LearningSettings):
     out: Path = Path("runs/editor")
     condition_size: PositiveInt = Field(
         default=1024, description="longer side of the flawed picture in pixels", multiple_of=16
+    )
+    condition_fit: Literal["squash", "fit"] = Field(
+        default="fit",
+        description="how a flawed picture of another aspect is fitted, by default as a search "
+        "shows it",
     )
     text_length: PositiveInt = Field(
         default=512, le=512, description="length of an instruction in tokens"

@@ -18,14 +18,12 @@ from reflectionflow_core.flux.painter import to_picture
 from train.base_models import check_place, digests_of
 from train.corrector.loss import mixed
 from train.corrector.samples import BatchSource, TrainingBatch
-from train.corrector.training import CorrectorTraining, assembled, finish
+from train.corrector.training import CorrectorTraining, assembled, finish, triplets_in
 from train.corrector.validation import Checks, held_out
 from train.editor.klein import EditorLora, EditorShards, load, velocity
 from train.editor.settings import MAY_CHANGE, EditorSettings
 from train.processes import join
 from train.run_folder import MODELS, run_folder
-from train.shard_lists import shards_in
-from train.triplets import Triplets
 
 
 class EditorChecks(Checks):
@@ -78,7 +76,7 @@ def setup(settings: EditorSettings, pipeline: Any = None) -> CorrectorTraining:
     if settings.checkpointing:
         transformer.enable_gradient_checkpointing()
         transformer.train()  # there is no dropout; diffusers uses checkpointing only in train mode
-    source = EditorShards(pipeline, Triplets(shards_in(settings.data)), settings)
+    source = EditorShards(pipeline, triplets_in(settings), settings)
     tested = held_out(settings.validation.samples, source.prompts, settings.seed)
     checks = EditorChecks(pipeline, source, tested, settings.validation)
     predict = partial(velocity, transformer)

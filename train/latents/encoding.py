@@ -18,10 +18,12 @@ from torch import Tensor
 from reflectionflow_core.archive.files import locked, make_folder, sweep
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, encode_texts
+from reflectionflow_core.record import InputError
 from train.base_models import check_place, digests_of
 from train.corrector.encoded import (
     ALONE,
     COMMON,
+    DIGEST,
     EMPTY_POOLED,
     PART,
     SHUFFLED,
@@ -75,10 +77,16 @@ def _start_or_resume(settings: LatentsSettings, shards: Shards, parts: int) -> N
     """Writes what all parts share; InputError if the folder has latents of other settings."""
     views = settings.model_dump(mode="json", exclude={"out", "device", "gpu"})
     metadata = {"views": views, "parts": parts, "samples": len(shards.labels)}
-    metadata[MODELS] = digests_of(settings.model)
+    metadata |= {MODELS: digests_of(settings.model), DIGEST: shards.triplets.entries.digest()}
     file = settings.out / COMMON
     if file.is_file():
-        check_same_run(settings.out, header(file), metadata)
+        first = header(file)
+        if first.get(DIGEST, metadata[DIGEST]) != metadata[DIGEST]:
+            raise InputError(
+                f"The latents in {settings.out} are of other samples than those that are in "
+                f"{settings.data} now. Choose another folder with out, or delete that one."
+            )
+        check_same_run(settings.out, first, {**metadata, DIGEST: first.get(DIGEST)})
         return
     text, pooled = _texts(shards.flux, Text("", ""), settings.text_length)
     tensors = {"empty": text, EMPTY_POOLED: pooled} if settings.alone else {"empty": text}
@@ -95,8 +103,8 @@ def write_part(settings: LatentsSettings, shards: Shards, part: int, indices: ra
     rows: dict[int, SampleRow] = {}
     for index in indices:
         try:
-            # A sample's number determines its crop, in whichever process.
-            rng = np.random.default_rng([settings.seed, index])
+            # A sample's group determines its crop, in whichever process: siblings share theirs.
+            rng = np.random.default_rng([settings.seed, int(shards.groups[index])])
             rows[index] = shards.read(index, WHOLE, rng)
         except SampleError as error:
             skipped.add(str(error), shards.key(index))

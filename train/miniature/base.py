@@ -23,6 +23,7 @@ from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.prompts import Spec
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene, coverage
 from reflectionflow_core.writers.template import TemplateWriter
+from train.corrector.loss import logit_normal
 from train.fit import Draw
 from train.miniature.scenes import any_wording, common_scene, flawed, training_layout
 from train.miniature.text import Encoders, TrainingText
@@ -43,8 +44,6 @@ CONFIG = {
 }
 TIME_SHIFT = 3.0  # exp(mu) of the sampler: more steps at high noise
 GUIDANCE = (1.0, 5.0)  # the range that the guidance embedding learns
-_TRAINED_SHIFT = 4.0
-_SHIFTED = 0.75  # share of samples with the shifted time; the others are logit-normal
 _NO_CLIP, _NO_TEXT = 0.3, 0.1
 _NAMING = 0.1  # weight of the second task
 NAMED_BEFORE = 2  # the single block whose inputs are named
@@ -53,11 +52,7 @@ CELLS = SIZE // _TOKEN
 NAMES = 1 + len(SHAPES) * len(COLOURS)  # of what stands in a cell, or nothing
 
 
-def sample_times(count: int, generator: torch.Generator) -> Tensor:
-    """Times (count,) in 0..1, three in four shifted towards noise: t = s·u / (1 + (s - 1)·u)."""
-    plain = torch.randn(count, generator=generator).sigmoid()
-    shifted = _TRAINED_SHIFT * plain / (1 + (_TRAINED_SHIFT - 1) * plain)
-    return torch.where(torch.rand(count, generator=generator) < _SHIFTED, shifted, plain)
+sample_times = logit_normal(shift=4.0, shifted=0.75)
 
 
 def sample_guidance(count: int, generator: torch.Generator) -> Tensor:

@@ -26,6 +26,7 @@ WRITER = TemplateWriter()
 _BATCH = 32  # pictures painted at once
 _BLOCK = 10  # wrong pictures that are looked for together
 _TRIED = 24  # prompts among which siblings are looked for
+_SCENES = 2000  # in a row, after which no picture is expected to have enough siblings
 _VARIANTS = 2  # pairs of one prompt among siblings
 
 
@@ -101,6 +102,13 @@ def _is_new(pair: ScenePair, found: Sequence[ScenePair]) -> bool:
     return set(pair.reflection.split(" and ")) not in said and pair.corrected not in seen
 
 
+def _too_few(siblings: int) -> InputError:
+    return InputError(
+        f"editing.siblings={siblings} is too many: none of {_SCENES} pictures in a row has that "
+        "many different corrections. Give fewer, or sets of more families."
+    )
+
+
 class ShapeEdits:
     """Scenes with flaws put in, and with what the reflection says fixed; by number, without end.
 
@@ -118,7 +126,7 @@ class ShapeEdits:
     def __getitem__(self, index: int) -> Edit:
         scene, number = divmod(index, self.siblings)
         rng = np.random.default_rng([self.seed, scene])
-        while True:
+        for _ in range(_SCENES):
             prompt, spec = any_prompt(rng, self.families)
             pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
             if pair is None or pair.corrected == pair.scene:
@@ -126,6 +134,7 @@ class ShapeEdits:
             if pairs := siblings_of(pair, spec, self.siblings, self.families, rng):
                 chosen = pairs[number]
                 return _edit(Image.fromarray(render(chosen.scene)), chosen)
+        raise _too_few(self.siblings)
 
 
 class DraftEdits:
@@ -156,7 +165,11 @@ class DraftEdits:
 
     def _painted(self, rng: np.random.Generator) -> list[Edit]:
         edits: list[Edit] = []
+        tried = 0  # pictures since the last that served
         while len(edits) < _BLOCK * self.siblings:
+            if tried >= _SCENES:
+                raise _too_few(self.siblings)
+            tried += _BATCH
             asked = [any_prompt(rng, self.families) for _ in range(_BATCH)]
             seeds = rng.integers(2**32, size=_BATCH).tolist()
             requests = [
@@ -170,6 +183,7 @@ class DraftEdits:
                 pair = pair_of(prompt, spec, scene, rng)
                 pairs = pair and siblings_of(pair, spec, self.siblings, self.families, rng)
                 edits += [_edit(picture, each) for each in pairs or ()]
+                tried = 0 if pairs else tried
         return edits[: _BLOCK * self.siblings]
 
 

@@ -30,11 +30,11 @@ from reflectionflow_core.flux.text import corrector_text
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.evolver import POSITIONS, is_sized, position_of, spelled_out
 from reflectionflow_core.miniature.judge import Fault, faults
-from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, plural, sides
+from reflectionflow_core.miniature.prompts import COUNTS, RELATIONS, Spec, plural
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZES, Scene
 from reflectionflow_core.writers.template import TemplateWriter
 from train.fit import Draw
-from train.miniature.scenes import any_prompt, any_wording, compose, flawed, training_layout
+from train.miniature.scenes import any_prompt, compose, flawed, training_layout
 
 # Tokens of either text; FLUX pads every prompt to one length and attends to the padding too.
 LENGTH = 40
@@ -212,22 +212,6 @@ class ReaderLoss:
 
 def _cross_entropy(logits: Tensor, meant: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), meant.flatten(), ignore_index=_UNKNOWN)
-
-
-@torch.no_grad()
-def held_out_accuracy(
-    reader: Reader, rng: np.random.Generator, count: int = 400
-) -> tuple[float, float]:
-    """Share of variables read right in held-out prompts: from T5, from pooled CLIP."""
-    texts = []
-    for _ in range(count):
-        side = sides(FAMILIES[rng.integers(len(FAMILIES))], held_out=True)
-        spec = side[rng.integers(len(side))]
-        texts.append(TrainingText(any_wording(spec, rng), "", _meaning(spec=spec)))
-    meant = torch.from_numpy(np.stack([text.meaning for text in texts]))[:, :_PROMPT_VARIABLES]
-    read = [logits.argmax(-1)[:, :_PROMPT_VARIABLES].cpu() for logits in reader(texts)]
-    from_t5, from_clip = read
-    return float((from_t5 == meant).float().mean()), float((from_clip == meant).float().mean())
 
 
 def any_text(rng: np.random.Generator) -> TrainingText:

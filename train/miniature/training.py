@@ -21,6 +21,7 @@ from train.miniature import base, distil, measure, text, vae
 from train.miniature.corrector import train_corrector
 from train.miniature.settings import MiniatureSettings
 from train.processes import join, wait_for_all
+from train.qwen.whole import whole
 from train.run_folder import run_folder
 from train.settings import torch_device
 
@@ -44,7 +45,7 @@ def run(settings: MiniatureSettings) -> str:
 
 
 def train_vae(settings: MiniatureSettings) -> AutoencoderKL:
-    folder = settings.out / "vae"
+    folder, process = settings.out / "vae", join()
     if not folder.exists():
         torch.manual_seed(settings.seed)
         model = vae.on_device(vae.new_vae(), settings.device)
@@ -53,7 +54,10 @@ def train_vae(settings: MiniatureSettings) -> AutoencoderKL:
         schedule = Schedule(settings.vae_steps, settings.vae_rate, ema=0.995)
         average = fit("vae", model, loss, schedule, settings.out, settings.seed)
         average.register_to_config(**vae.calibrate(average, pictures[:2000]))
-        average.save_pretrained(folder)
+        with process.main_process_first():
+            if not folder.exists():
+                with whole(folder) as part:
+                    average.save_pretrained(part)
     return vae.on_device(AutoencoderKL.from_pretrained(folder), settings.device)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch.cuda import device_count
 
@@ -26,8 +26,10 @@ from train.reports import ReportSettings
 from train.run_folder import MODELS, run_folder
 from train.shard_lists import shards_in
 from train.skipped import Skipped, reasons
+from train.triplets import sibling_group
 
 MEASURED_ON = "prompt is held out"
+SHOWN_IN_MEASURING = "flawed picture is held out"
 LOOKED_AT = 1000  # samples read to find out why none can be used
 
 Kind = TypeVar("Kind")
@@ -136,8 +138,18 @@ def sides_of(
         learnt = [i for i, prompt in enumerate(source.prompts.tolist()) if prompt not in tested]
         skipped.merge(held.skipped)
         skipped.update({MEASURED_ON: len(source) - len(learnt)})
+    elif shown := _sibling_groups(source, good):
+        kept_apart = [i for i in learnt if sibling_group(source.key(i)) not in shown]
+        skipped.update({SHOWN_IN_MEASURING: len(learnt) - len(kept_apart)})
+        learnt = kept_apart
     skipped.merge(source.skipped)
     return Usable(source, learnt), Usable(held, good), skipped
+
+
+def _sibling_groups(source: SampleSource[Any], indices: Iterable[int]) -> set[str]:
+    """The groups of samples that share their flawed picture with others."""
+    keys = {source.key(index) for index in indices}
+    return {group for key in keys if (group := sibling_group(key)) != key}
 
 
 def _reasons(skipped: Counter[str]) -> str:
