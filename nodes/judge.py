@@ -187,8 +187,8 @@ def fine(row: JudgeRow, values: Mapping[str, Any]) -> bool | str:
     """True, or what is wrong with the values, as far as they are known before the graph runs."""
     try:
         for known in row.inputs():
-            if known.id in row.renamed and values[known.id] is not None:
-                usable_value(known, False, values[known.id])
+            if known.id in row.renamed and (value := values.get(known.id)) is not None:
+                usable_value(known, False, value)
         usable_inputs(row.loader, row.given(values))
     except InputError as error:
         return str(error)

@@ -57,7 +57,7 @@ class JudgeCheck(io.ComfyNode):
         if why and not insist:
             raise InputError(f"{why} To use it all the same, switch insist on.")
         warn(why or checker(vlm).keep(key_of(vlm), found))
-        text = f"{vlm.name}\n{findings_text(found)}"
+        text = f"{vlm.shown_name}\n{findings_text(found)}"
         return io.NodeOutput(replace(vlm, insists=insist), text, ui=ui.PreviewText(text))
 
 

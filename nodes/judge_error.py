@@ -134,14 +134,14 @@ def judge_of(
         vlm = verifier.vlms[0]
     if vlm is not None:
         check(vlm, progress)
-        return ModelAnswers(vlm.vlm), vlm.name, error_key(key_of(vlm))
+        return ModelAnswers(vlm.vlm), vlm.shown_name, error_key(key_of(vlm))
     if verifier is None:
         raise InputError(NO_JUDGE)
     name = verifier_name(verifier)
     check_examinable(part.rpartition("*")[2] for part in name.split("+"))
     for each in verifier.vlms:
         check(each, progress)
-    shown = f"{verifier.vlm_texts('name')}, {name}" if verifier.vlms else name
+    shown = f"{verifier.vlm_texts('shown_name')}, {name}" if verifier.vlms else name
     return VerifierAnswers(verifier.actor), shown, verifier_key(verifier)
 
 

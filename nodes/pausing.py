@@ -61,10 +61,11 @@ class ReflectionPause(io.ComfyNode):
             return io.NodeOutput(history)
         actors, hidden = SearchActors(**handles), cls.hidden
         key = round_key(history, actors, hidden.unique_id, hidden.dynprompt)
-        if kept := ROUNDS.find(key):
+        if (kept := ROUNDS.find(key)) and kept.finished:
             return io.NodeOutput(kept.state)
         progress = NodeProgress(hidden.dynprompt.get_display_node_id(hidden.unique_id))
-        after = asked(history, actors, progress, seconds, last)
+        begun = kept.state if kept else history
+        after = asked(begun, actors, progress, seconds, last, key)
         if not after.stopped:
             ROUNDS.keep(key, after)
         return io.NodeOutput(after)
@@ -91,9 +92,17 @@ class InBrowser:
 
 
 def asked(
-    state: SearchState, handles: SearchActors, progress: NodeProgress, seconds: int, last: bool
+    state: SearchState,
+    handles: SearchActors,
+    progress: NodeProgress,
+    seconds: int,
+    last: bool,
+    key: str | None,
 ) -> SearchState:
-    """The state with what the person says, or with what the run's folder has of it already."""
+    """The state with what the person says, or with what the run's folder has of it already.
+
+    Proposed reflections are kept under `key`, so that they are paid for once, also after Cancel.
+    """
     actors = replace(handles.actors, errors=errors_of_verifier(handles, state.judge))
     settings = state.settings_until(state.next_round - last)
     state = read_feedback(state)
@@ -105,6 +114,8 @@ def asked(
                     state.prompt, settings, actors, panel, history, progress
                 ):
                     state = replace(state, history=asked_about)
+                    if asked_about.proposed is not None:
+                        ROUNDS.keep(key, state, finished=False)
         except StoppedAtPauseError:
             STOPPING.times += 1
             return replace(state, done=True, stopped=True)

@@ -331,10 +331,12 @@ def painted_round(
         progress.reached(reached)
 
     begun = kept.state.history if kept else state.history
+    progress.continues(len(begun))
     try:
         with STOPPING.during():
             after = next_round(state, handles, progress, keep, begun)
             stopped = STOPPING.requested
+        after = replace(after, done=True, stopped=True) if stopped else after
     except InterruptProcessingException:
         reached = kept.state.history if (kept := ROUNDS.find(key)) else begun
         progress.cancelled(reached if key else History())  # without a key nothing is kept

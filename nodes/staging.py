@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from comfy_api.latest import io, ui
 from PIL import Image
@@ -21,7 +20,7 @@ from .shared.acting import actor_handle
 from .shared.batches import ask_by_prompt, for_each, single
 from .shared.judging import check_writers
 from .shared.progress import NodeProgress, say
-from .shared.schema import NO_PROMPT, check_texts, output, prompt_input, schema
+from .shared.schema import NO_PROMPT, check_texts, list_output, output, prompt_input, schema
 from .shared.sockets import ActorHandle, InspectorSocket, PlanSocket, VlmHandle
 
 
@@ -113,9 +112,6 @@ class ScenePlanner(io.ComfyNode):
 class StageInspector(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def listed(kind: Any, name: str, tooltip: str) -> io.Output:
-            return kind.Output(name, display_name=name, is_output_list=True, tooltip=tooltip)
-
         return schema(
             "StageInspector",
             display_name="Stage Inspector",
@@ -143,17 +139,19 @@ class StageInspector(io.ComfyNode):
                 ),
             ],
             outputs=[
-                listed(
+                list_output(
                     io.Boolean, "accepted", "Whether each picture shows what its stage asks for."
                 ),
-                listed(
+                list_output(
                     io.String,
                     "instruction",
                     "For Corrector Sampler: how to fix the picture or, if it is accepted, what the "
                     "next stage adds; empty if everything is drawn.",
                 ),
-                listed(io.String, "scene", "For Corrector Sampler: the scene after that."),
-                listed(io.Int, "next_stage", "The stage that the picture has reached after that."),
+                list_output(io.String, "scene", "For Corrector Sampler: the scene after that."),
+                list_output(
+                    io.Int, "next_stage", "The stage that the picture has reached after that."
+                ),
                 output(
                     io.String,
                     "report",

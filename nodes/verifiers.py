@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -238,7 +240,20 @@ def ensemble_of(
         identity |= {"gate": gate.identity["verifier"]} if "verifier" in gate.identity else {}
     actor = EnsembleVerifier(members_of(weighted), gate.actor if gate else None)
     vlms = dict.fromkeys(vlm for handle in everyone for vlm in handle.vlms)
-    return ActorHandle(actor, chosen, tuple(vlms), identity)
+    return ActorHandle(actor, chosen, tuple(vlms), identity | told_apart(everyone))
+
+
+def told_apart(handles: Sequence[ActorHandle]) -> dict[str, str]:
+    """A digest of all that was chosen, if members differ in more than their names: of choices with
+    one name, such as two detectors, the others record only one."""
+    each = [{**h.chosen, **h.identity} for h in handles]
+    values: dict[str, set[str]] = {}
+    for name, value in ((name, value) for one in each for name, value in one.items()):
+        values.setdefault(name, set()).add(str(value))
+    if not any(len(found) > 1 for name, found in values.items() if name != "verifier"):
+        return {}
+    known = json.dumps(each, sort_keys=True, default=str)
+    return {"judges": hashlib.sha256(known.encode()).hexdigest()}
 
 
 def screened(verifier: ActorHandle, screen: ActorHandle, shortlist: int) -> ActorHandle:
@@ -252,6 +267,7 @@ def screened(verifier: ActorHandle, screen: ActorHandle, shortlist: int) -> Acto
         identity.pop("verifier", None)
     if "verifier" in screen.identity:
         identity["screen"] = screen.identity["verifier"]
+    identity |= told_apart([verifier, screen])
     vlms = dict.fromkeys((*verifier.vlms, *screen.vlms))
     return ActorHandle(actor, chosen, tuple(vlms), identity)
 

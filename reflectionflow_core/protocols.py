@@ -93,6 +93,14 @@ class Preview:
     converged: bool
 
 
+PREVIEW_STEPS = 6  # with fewer a preview is a blur
+
+
+def preview_steps(steps: int) -> int:
+    """The number of long steps that show how a picture of that many steps will look."""
+    return min(PREVIEW_STEPS, max(1, steps // 2))
+
+
 @runtime_checkable
 class Previewing(Protocol):
     """A painter that can preview what it will paint for a request, from the same noise.

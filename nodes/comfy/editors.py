@@ -155,7 +155,7 @@ class EditCorrector(ModelCorrector):
         earlier = request.context[-room:] if room else ()
         shown = [fitted(each.image) for each in (request.required_parent, *earlier)]
         pictures = [to_batch([picture]) for picture in shown]
-        text = edit_text(request.prompt, request.reflection, request.broken)
+        text = edit_text(request.prompt, request.reflection, request.broken, request.unchanged)
         text += attempts_text(earlier, editor.called)
         painter = self.painter.sized(shown[0].size)
         asked = editor.read(painter, text, pictures)

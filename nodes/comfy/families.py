@@ -256,9 +256,13 @@ def files_before(graph: Mapping[str, Any], node: str, name: str) -> list[str]:
         value = waiting.pop()
         if isinstance(value, str) and value.lower().endswith(WEIGHT_FILES):
             found.append(re.split(r"[/\\]", value)[-1])
+        if isinstance(value, dict) and value.get("on") is not False and value.get("strength") != 0:
+            waiting += value.values()  # a row of rgthree's Power Lora Loader
         if isinstance(value, list) and value and str(value[0]) not in seen:
             seen.add(str(value[0]))
-            waiting += graph.get(str(value[0]), {}).get("inputs", {}).values()
+            inputs = graph.get(str(value[0]), {}).get("inputs", {})
+            idle = inputs.get("strength_model") == 0  # then its own file changes nothing
+            waiting += [each for each in inputs.values() if not (idle and isinstance(each, str))]
     return found
 
 

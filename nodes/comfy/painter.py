@@ -25,8 +25,8 @@ from ...reflectionflow_core.flux.cache import Cache
 from ...reflectionflow_core.flux.condition import ConditionSettings
 from ...reflectionflow_core.flux.lora import read_corrector_lora
 from ...reflectionflow_core.flux.painter import (
-    BatchPainter,
     Keeping,
+    LatentPainter,
     ProgressSlice,
     read_latents,
     sampled_cells,
@@ -145,7 +145,7 @@ class ComfyRow:
         return (self.first, *(() if self.seen is None else self.seen.shape), *own)
 
 
-class ComfyPainter(BatchPainter[ComfyRow]):
+class ComfyPainter(LatentPainter[ComfyRow]):
     """Paints with ComfyUI's models what the core's FluxPainter paints with diffusers'."""
 
     def __init__(self, flux: ComfyFlux) -> None:

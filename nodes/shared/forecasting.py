@@ -23,5 +23,7 @@ def ahead_text(state: SearchState, handles: SearchActors, depth: int) -> str:
     output = Path(folder_paths.get_output_directory()) / RUNS
     past = experience(output, run_of(known, settings))
     ahead = forecast(settings, handles.actors, pass_rate=past.pass_rate)
-    price = price_in_profile(handles.chosen.get("vlm"), profiles_folder())
+    # Calls are not counted by model, so with several there is no price.
+    name = handles.chosen.get("vlm") if len(handles.vlms) == 1 else None
+    price = price_in_profile(name, profiles_folder())
     return forecast_text(ahead, past.seconds_each, price)

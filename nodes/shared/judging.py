@@ -97,7 +97,8 @@ def notice_of_errors(state: SearchState) -> str:
 
 
 def _are_several(chosen: Mapping[str, Any]) -> bool:
-    return "+" in str(chosen.get("verifier", "")) or bool(chosen.get("gate"))
+    joined = "+" in str(chosen.get("verifier", ""))
+    return joined or bool(chosen.get("gate")) or bool(chosen.get("screen"))
 
 
 def checker(handle: VlmHandle) -> JudgeChecker:

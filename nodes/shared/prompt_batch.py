@@ -88,10 +88,15 @@ class PromptBatchSearch:
         try:
             with STOPPING.during():
                 self._say()
-                for _ in portfolio([Turn(self, i) for i in range(len(self.searches))], self.total):
+                turns = [Turn(self, i) for i in range(len(self.searches))]
+                for index, history in portfolio(turns, self.total):
                     self._say()
-                    if STOPPING.requested:
+                    size = self.searches[index].settings.batch_size
+                    # A batch is painted and judged as a whole before its first picture arrives.
+                    if STOPPING.requested and not len(history.rounds[-1]) % size:
                         return False
+                if STOPPING.requested:
+                    return False
             for search in self.searches:
                 search.end()
         except InterruptProcessingException:
@@ -117,8 +122,9 @@ class Turn:
         return self.batch.searches[self.index].standing
 
     def play(self, budget: Budget) -> Generator[History]:
-        self.batch.progress.turn(self.index)
-        return self.batch.searches[self.index].play(budget)
+        if not STOPPING.requested:
+            self.batch.progress.turn(self.index)
+            yield from self.batch.searches[self.index].play(budget)
 
 
 def prompts_in(text: str) -> list[str]:

@@ -92,7 +92,8 @@ def next_round(
         for history in painted:
             if not trailing_unjudged(history):
                 keep(replace(state, history=history))
-            if STOPPING.requested:
+            # A batch is painted and judged as a whole before its first picture arrives here.
+            if STOPPING.requested and not len(history.rounds[-1]) % state.settings.batch_size:
                 return replace(state, history=history, done=True, stopped=True)
     except UnjudgedError as error:
         raise UnjudgedError(

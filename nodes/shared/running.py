@@ -28,12 +28,16 @@ class RoundProgress(NodeProgress):
 
     def __init__(self, hidden: Any, begun: SearchState) -> None:
         self.depth = planned_depth(hidden)
-        known = f" of {self.depth}" if self.depth is not None else ""
-        index = begun.next_round
+        index = begun.next_round  # scouts may finish a preview after the last round
+        known = f" of {self.depth}" if self.depth is not None and index <= self.depth else ""
         super().__init__(shown_at(hidden), f"round {index}{known}:" if index else "drafts:")
         self._began, self._before = monotonic(), len(begun.history)
         if begun.history.rounds:
             self.reached(begun)
+
+    def continues(self, known: int) -> None:
+        """The round begins with so many pictures in the search, which cost no time now."""
+        self._before = known
 
     def reached(self, state: SearchState) -> None:
         """After every picture."""

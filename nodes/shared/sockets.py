@@ -74,6 +74,11 @@ class VlmHandle:
     identity: str
     insists: bool = False
 
+    @property
+    def shown_name(self) -> str:
+        """The name without the folders of a model on this machine, which are private."""
+        return Path(self.name).name if Path(self.name).is_absolute() else self.name
+
     def get_ram_usage(self) -> int:
         """Bytes of the weights, 0 for a server's; ComfyUI 0.8's cache asks, later ones never."""
         model = getattr(self.vlm, "model", None)
@@ -136,6 +141,12 @@ class SearchActors:
     def identity(self) -> dict[str, str]:
         """Digests and names by which a saved run recognises its models."""
         return {**self.flux.identity, **self.verifier.identity, **self._vlm("identity")}
+
+    @property
+    def vlms(self) -> tuple[VlmHandle, ...]:
+        """Each vision-language model that an actor asks, once."""
+        asking = filter(None, (getattr(self, name) for name in ACTORS_WITH_VLM))
+        return tuple(dict.fromkeys(vlm for handle in asking for vlm in handle.vlms))
 
     def _vlm(self, attribute: str) -> dict[str, str]:
         """{"vlm": `name` or `identity` of the model that all share}, or of each if they differ."""

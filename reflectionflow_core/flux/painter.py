@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..pictures import to_rgb
-from ..protocols import SILENT, Painted, Preview, Progress
+from ..protocols import SILENT, Painted, Preview, Progress, preview_steps
 from ..record import InputError, Region, Request, Restart, Seed
 from ..regions.masks import alpha_of, cells_of
 from .branch import FluxInputs
@@ -30,7 +30,6 @@ from .sampling import (
     denoise,
     first_step,
     make_schedule,
-    preview_steps,
 )
 from .settings import SamplingSettings
 from .text import Text, corrector_text, encode_texts
@@ -77,17 +76,6 @@ class BatchPainter(Generic[AnyRow]):
     def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
         def paint(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Image.Image]:
             return self.decode(self.sample(rows, self.steps, part)[0])
-
-        return self._in_groups(requests, self.steps, paint, progress)
-
-    def paint_with_latents(
-        self, requests: Sequence[Request], progress: Progress = SILENT
-    ) -> list[Painted]:
-        """`paint`, with the latents (c, h, w) of each picture in the form of `written`."""
-
-        def paint(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Painted]:
-            latents = self.sample(rows, self.steps, part)[0]
-            return list(map(Painted, self.decode(latents), map(written, latents)))
 
         return self._in_groups(requests, self.steps, paint, progress)
 
@@ -150,6 +138,21 @@ class Keeping:
     mask: Tensor
 
 
+class LatentPainter(BatchPainter[AnyRow]):
+    """A painter of FLUX.1's latents, which its corrector blends corrections in regions into."""
+
+    def paint_with_latents(
+        self, requests: Sequence[Request], progress: Progress = SILENT
+    ) -> list[Painted]:
+        """`paint`, with the latents (c, h, w) of each picture in the form of `written`."""
+
+        def paint(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Painted]:
+            latents = self.sample(rows, self.steps, part)[0]
+            return list(map(Painted, self.decode(latents), map(written, latents)))
+
+        return self._in_groups(requests, self.steps, paint, progress)
+
+
 @dataclass(frozen=True, slots=True)
 class FluxRow:
     """A picture to paint, from noise or from the clean latents `start` (n, 64).
@@ -170,7 +173,7 @@ class FluxRow:
         return (*shape, self.first)
 
 
-class FluxPainter(BatchPainter[FluxRow]):
+class FluxPainter(LatentPainter[FluxRow]):
     """FLUX with diffusers, with or without a LoRA on the condition."""
 
     def __init__(

@@ -15,7 +15,6 @@ from .branch import FluxInputs, step_constants, velocity
 from .lora import CorrectorLora
 from .model import Flux, Scheduler
 
-PREVIEW_STEPS = 6  # steps of a preview; with fewer it is a blur
 CONVERGED = 0.25  # largest difference of the last two predictions of a preview
 
 
@@ -72,11 +71,6 @@ def denoise(
                 latents = kept.blended(latents, float(schedule.sigmas[index + 1]))
                 clean = kept.blended(clean, 0.0)
             yield SamplerStep(latents, clean)
-
-
-def preview_steps(steps: int) -> int:
-    """The number of long steps that show how a picture of that many steps will look."""
-    return min(PREVIEW_STEPS, max(1, steps // 2))
 
 
 def agreement(before: Tensor | None, clean: Tensor) -> Tensor:

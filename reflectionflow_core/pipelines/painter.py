@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..flux.folders import first_line
 from ..flux.painter import BatchPainter, ProgressSlice
-from ..flux.sampling import agreement, preview_steps
+from ..flux.sampling import agreement
 from ..flux.settings import SamplingSettings
 from ..flux.text import warn_if_cut
 from ..pictures import fitted, to_rgb
-from ..protocols import Painter
+from ..protocols import Painter, preview_steps
 from ..record import InputError, Request, Restart, Seed
 from .defaults import Defaults
 from .kinds import Kind
@@ -151,9 +151,9 @@ class PipelineEditor(PipelinePainter):
 
     def row(self, request: Request) -> PipelineRow:
         context = request.context if self.kind.takes_several else ()
-        text = edit_text(request.prompt, request.reflection, request.broken) + attempts_text(
-            context
-        )
+        text = edit_text(
+            request.prompt, request.reflection, request.broken, request.unchanged
+        ) + attempts_text(context)
         shown = tuple(fitted(each.image) for each in (request.required_parent, *context))
         return PipelineRow(text, request.seed, shown, number=id(request))
 

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from ..record import Candidate
 
 
-def edit_text(prompt: str, reflection: str, broken: Sequence[str] = ()) -> str:
-    """An instruction for editing models; it also asks to keep what an earlier edit has `broken`."""
+def edit_text(
+    prompt: str, reflection: str, broken: Sequence[str] = (), unchanged: bool = False
+) -> str:
+    """An instruction for editing models; it also asks to keep what an earlier edit has `broken`.
+
+    If nothing is to change (`Request.unchanged`), it asks for the same picture.
+    """
     goal = f"The picture shall show: {prompt}"
+    if unchanged:
+        return f"Paint the same picture again and change nothing. {goal}"
     if broken:
         goal += f". An earlier edit broke this, so keep it as it is: {'; '.join(broken)}"
     order = reflection.strip()

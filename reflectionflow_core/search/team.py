@@ -181,7 +181,8 @@ class Team:
 
     def _paint_pictures(self, painter: Painter, requests: Sequence[Request]) -> list[Painted]:
         """The painter's pictures, with their latents if later corrections blend into them."""
-        if self.settings.corrects_in_places and isinstance(painter, LatentKeeping):
+        keeps = isinstance(self.actors.corrector, LatentKeeping)  # an editing model does not
+        if self.settings.corrects_in_places and keeps and isinstance(painter, LatentKeeping):
             return painter.paint_with_latents(requests, self.progress)
         return [Painted(image) for image in painter.paint(requests, self.progress)]
 

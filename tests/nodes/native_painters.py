@@ -342,6 +342,18 @@ def families_named_wrongly() -> Found:
         "drawing.safetensors",
         "krea2_turbo.safetensors",
     ]
+    power = {"on": True, "lora": "Lightning-8steps.safetensors", "strength": 1.0}
+    for row, own, expected in (
+        (power, 1.0, {"base.safetensors", "Lightning-8steps.safetensors"}),
+        ({**power, "on": False}, 1.0, {"base.safetensors"}),
+        (power, 0, {"base.safetensors", "Lightning-8steps.safetensors"}),
+        ("turbo.safetensors", 0, {"base.safetensors"}),
+        ("turbo.safetensors", 0.5, {"base.safetensors", "turbo.safetensors"}),
+    ):
+        loras = {"model": ["1", 0], "lora_1": row, "strength_model": own}
+        chain = {"1": {"inputs": {"unet_name": "base.safetensors"}}, "2": {"inputs": loras}}
+        chain["3"] = {"inputs": {"model": ["2", 0]}}
+        assert {*files_before(chain, "3", "model")} == expected, (row, own)
     ovis = named("FluxSchnell")
     ovis.model.model_config.unet_config["yak_mlp"] = True
     assert family_of(ovis).name == "Ovis-Image"

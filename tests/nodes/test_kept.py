@@ -19,6 +19,7 @@ from comfy_graphs import (
     node,
     ours,
     rounds_by_hand,
+    search_options,
     shown,
     trail_of,
 )
@@ -217,6 +218,19 @@ def test_stop_and_keep_best_hands_out_what_there_is_and_run_goes_on(comfy: Comfy
     assert after.pixels("images")[:2] == run.pixels("images")
     comfy.forget()
     assert after.pixels("images") == comfy.succeed(graph).pixels("images")
+
+
+def test_a_batch_that_was_painted_is_handed_out_whole_when_a_search_is_stopped(
+    comfy: ComfyServer,
+) -> None:
+    graph = search(depth=1, seed=62, steps=SLOW)
+    graph["options"] = search_options(batch_size=DRAFTS)
+    graph["loop"]["inputs"]["options"] = link("options")
+    run, _ = ended(comfy, graph, "/reflectionflow/stop", pictures=0)
+    assert run.status == "success" and len(run.images("images")) == DRAFTS
+    after, _ = steps_of(comfy, graph)
+    assert after.pixels("images")[:DRAFTS] == run.pixels("images")
+    assert len(after.images("images")) == DRAFTS + 2
 
 
 def test_without_a_search_there_is_nothing_to_stop(comfy: ComfyServer) -> None:

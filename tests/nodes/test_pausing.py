@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_graphs import loop_graph
+from comfy_graphs import loop_graph, watched
 from comfy_server import ComfyServer, Listener, Run
 from PIL import Image
+from vlm_server import VlmServer, says
 
 ME = "steersman"
 Answer = Mapping[str, Any]
@@ -133,7 +134,7 @@ def test_hostile_requests_are_refused_and_the_pause_stays_open(comfy: ComfyServe
             ({"reflections": {"0": "x"}, "picked": 1}, 400, "Picture 1 is not corrected"),
             ({"places": {"0": {"boxes": [[0, 0, 2, 2]]}}, "picked": 0}, 400, "fractions"),
             ({"places": {"0": {"boxes": [[0, 0, 1, 1]] * 17}}, "picked": 0}, 400, "17 boxes"),
-            ({"places": {"0": {"mask": "bm8="}}, "picked": 0}, 400, "not a picture"),
+            ({"places": {"0": {"mask": "bm8="}}, "picked": 0}, 400, "A mask cannot be used"),
             ({"places": {"0": {"mask": large}}, "picked": 0}, 400, "1024 pixels"),
             ([], 400, "not a JSON object"),
         ):
@@ -242,3 +243,29 @@ def test_a_kill_during_a_pause_brings_it_back_and_the_search_ends_alike(
     for name in ("history.jsonl", "feedback.jsonl"):
         kept = [(server.base / folder / name).read_bytes() for server in (comfy, shared_comfy)]
         assert kept[0] == kept[1], name
+
+
+def test_reflections_that_were_proposed_before_cancel_are_paid_once(comfy: ComfyServer) -> None:
+    with VlmServer(lambda _: says("Make the circle green.")) as server:
+        profiles = comfy.base / "user" / "__reflectionflow" / "profiles.json"
+        profiles.parent.mkdir(parents=True, exist_ok=True)
+        mine = {"base_url": server.url, "api_key": "", "model": "m"}
+        profiles.write_text(json.dumps({"proposing": mine}))
+        given = {"width": 1, "drafts": 2, "steps": 2, "seed": 75, "ask_me": True}
+        graph = watched("proposing", ask_seconds=120, strategy="reflection", **given)
+        plain = loop_graph()
+        graph |= {name: plain[name] for name in ("verifier", "evolver")}
+        asked = 0
+        for _ in range(2):
+            with comfy.listening(ME) as listener:
+                prompt_id = comfy.queue(graph, ME)
+                listener.until("reflectionflow.pause")
+                asked = len(server.asked)
+                comfy.interrupt()
+                listener.until_over(prompt_id)
+        with comfy.listening(ME) as listener:
+            prompt_id = comfy.queue(graph, ME)
+            answered(comfy, listener, {}, {})
+            listener.until_over(prompt_id)
+    assert asked == len(server.asked) > 0
+    assert len(report_of(comfy.wait(prompt_id))["candidates"]) == 3

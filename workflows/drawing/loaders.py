@@ -46,9 +46,13 @@ def flux(model: str = "corrector", **changes: Any) -> Node:
 
 
 def edit_corrector(model: Mapping[str, Wire]) -> Node:
-    numbers = {"steps": 20, "guidance": 2.5, "sampler": "euler", "scheduler": "simple", "cfg": 1.0}
-    rest = {"shift": 0.0, "variant": "recognise"}
-    return node("edits", "EditCorrector", flux=Wire("flux", "FLUX"), **model, **numbers, **rest)
+    """A model that edits, with the values of its own template."""
+    numbers = {"steps": 0, "guidance": 0.0}
+    names: dict[str, Any] = dict.fromkeys(("sampler", "scheduler"), "as its template")
+    rest = {"cfg": 0.0, "shift": 0.0, "variant": "recognise"}
+    return node(
+        "edits", "EditCorrector", flux=Wire("flux", "FLUX"), **model, **numbers, **names, **rest
+    )
 
 
 def qwen() -> Node:

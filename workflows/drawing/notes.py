@@ -255,7 +255,6 @@ FLUX.2 or Qwen-Image-Edit will do as well, each with its own CLIP and VAE.
 """,
     f"""
 - the **prompt** and the **seed**
-- *guidance* in **Edit Model as Corrector**: 2.5 for Kontext, 4 for FLUX.2
 - {OWN_FLUX.strip()}
 {JUDGE.strip()}
 """,

@@ -9,7 +9,7 @@ from typing import Any
 from . import files, notes
 from .canvas import GAP, TITLE, Graph, Node, Wire, node, stack
 from .files import File
-from .loaders import flux_model, parts, qwen, vision_of_comfyui
+from .loaders import edit_corrector, flux_model, parts, qwen, vision_of_comfyui
 from .notes import Notes
 from .parts import SLOT, STEP, around, below, critic, seeing_judge
 from .searches import CUPS, JURY, SEARCH_APP, WIDER, WIDTHS, asked_of, columns, in_columns, painted
@@ -37,13 +37,7 @@ def painter() -> Node:
 
 
 def editor(model: str) -> Node:
-    wires = parts() | {"model": Wire(model, "MODEL")}
-    numbers = {"steps": 0, "guidance": 0.0}
-    names: dict[str, Any] = dict.fromkeys(("sampler", "scheduler"), "as its template")
-    rest = {"cfg": 0.0, "shift": 0.0, "variant": "recognise"}
-    return node(
-        "edits", "EditCorrector", flux=Wire("flux", "FLUX"), **wires, **numbers, **names, **rest
-    )
+    return edit_corrector(parts() | {"model": Wire(model, "MODEL")})
 
 
 def todays_search(
