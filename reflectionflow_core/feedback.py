@@ -52,7 +52,9 @@ class Feedback:
     * `prompt`: pictures are painted from it until the next feedback; "" is the search's choice. The
       judge is always asked about the search's own prompt.
     * `planned`: the reflections for the next round that were written before the person was asked,
-      by position ("" for none); `calls` is their cost. They are not written again.
+      by position ("" for none); `parents` are the pictures that they are about (None for none) and
+      `calls` is their cost. A correction of the same picture takes its reflection from here; none
+      is written again.
 
     Raises ValueError for a picture that does not exist yet, and for a winner that is vetoed.
     """
@@ -64,6 +66,7 @@ class Feedback:
     places: Mapping[int, Place] = field(default_factory=lambda: NO_PLACES)
     prompt: str = ""
     planned: tuple[str, ...] = ()
+    parents: tuple[int | None, ...] = ()
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class Feedback:
             "places": places,
             "prompt": self.prompt,
             "planned": list(self.planned),
+            "parents": list(self.parents),
             "calls": self.calls,
         }
         return {name: value for name, value in record.items() if value not in (None, [], {}, "")}
@@ -110,6 +114,10 @@ class Feedback:
                 places=_by_picture(record.get("places", {}), _place),
                 prompt=_text(record.get("prompt", "")),
                 planned=tuple(map(_text, record.get("planned", ()))),
+                parents=tuple(
+                    None if number is None else _whole(number)
+                    for number in record.get("parents", ())
+                ),
                 calls=_whole(record.get("calls", 0)),
             )
         except (KeyError, TypeError, AttributeError) as error:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from .evidence import Evidence
 
 DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of several verifiers
+SCREENED_BY = "screened by "  # before the name of an aspect that is a screen's score
 NOT_LOOKED_AT = "Not looked at"  # how the explanation begins where only a screen saw the picture
 NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 

@@ -131,11 +131,12 @@ def sweep(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Locks `folder` for this process; the system releases it when the process ends."""
-    path = folder / LOCK
+def locked(target: Path) -> Iterator[None]:
+    """Locks a folder, or a file in an existing folder, for this process; the system releases it
+    when the process ends. Raises InputError if another process has it."""
+    path = target / LOCK if target.is_dir() else target.with_name(f".{target.name}{LOCK}")
     with writing(path):
-        descriptor = _lock(path, folder)
+        descriptor = _lock(path, target)
     try:
         yield
     finally:
@@ -144,7 +145,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(path: Path, folder: Path) -> int:
+def _lock(path: Path, target: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -152,8 +153,8 @@ def _lock(path: Path, folder: Path) -> int:
         except (BlockingIOError, PermissionError):
             os.close(descriptor)
             raise InputError(
-                f"Another process is writing to {folder}. "
-                "Wait until it ends, or choose another folder."
+                f"Another process is writing to {target}. "
+                f"Wait until it ends, or choose another {'folder' if target.is_dir() else 'file'}."
             ) from None
         if _is_open(path, descriptor):
             return descriptor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -297,7 +298,10 @@ def _flag(record: dict[str, Any], name: str) -> bool:
 
 
 def _real(record: dict[str, Any], name: str) -> float:
-    return _value(record, name, int | float, "a number")
+    value = _value(record, name, int | float, "a number")
+    if abs(value) > sys.float_info.max:  # also an infinite one
+        raise ValueError(f"{name} is too large a number")
+    return value
 
 
 def _whole(record: dict[str, Any], name: str) -> int:

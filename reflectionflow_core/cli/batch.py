@@ -62,7 +62,7 @@ from .run import (
     say,
 )
 from .screen import Screen, best_so_far, quieten_libraries, short_score
-from .unloaded import has_known_costs, said_later, unloaded_actors, unloaded_author
+from .unloaded import check_rules, has_known_costs, said_later, unloaded_actors, unloaded_author
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
 ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages", "ask")
@@ -95,6 +95,7 @@ class Folder:
                 archive.drop_last(again)
                 self.again = 0
             past = archive.history
+            self.actors.verifier.verify(run.prompt, [])  # its price is now that of this prompt
             if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
                     return
@@ -138,6 +139,8 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
             with said_later():
                 _, unloaded = unloaded_actors(given, choice, asked, recorded)
             for run in runs_of(asked):
+                if choice.model != "miniature":  # whose rules are soon asked themselves
+                    check_rules(run.prompt, choice, run.settings)
                 check_prompt(run, asked.settings.budget, unloaded_author(asked, choice), unloaded)
         asked = with_errors_of(check_judge(choice, asked, given), recorded)
         say_unused_errors(asked, choice)
@@ -317,6 +320,7 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
     if recording.run:
         check_same(path, recording.run, run)
     again = trailing_unjudged(recording.history)
+    actors.verifier.verify(run.prompt, [])  # its price is now that of this prompt
     standing = standing_of(recording.history.without_last(again), run.settings, actors)
     return Folder(path, run, author, actors, screen, standing, again)
 

@@ -36,7 +36,7 @@ from .run import (
     folder_of,
     recorded_request,
 )
-from .unloaded import unloaded, unloaded_actors, unloaded_author, unloaded_search
+from .unloaded import check_rules, unloaded, unloaded_actors, unloaded_author, unloaded_search
 
 
 def dry_run(given: Mapping[str, Any]) -> CommandOutcome:
@@ -55,6 +55,7 @@ def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
     if begun and len(history):
         check_resumable(folder, begun, asked)
         check_budget(given, folder, history.cost)
+    check_rules(asked.prompt, choice, asked.settings)
     found = unloaded_search(given, choice, asked, begun if len(history) else None, history)
     say_unused_errors(found.asked, choice)
     asked, author = found.asked, found.author
@@ -82,6 +83,7 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
     author = unloaded_author(asked, choice)
     runs = named_runs(asked)
     for run in runs.values():
+        check_rules(run.prompt, choice, run.settings)
         check_prompt(run, asked.settings.budget, author, actors)
     rest = rest_of_batch(folder, asked, runs, author, actors, recorded is not None)
     check_budget(given, folder, rest.spent)

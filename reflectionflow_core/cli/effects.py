@@ -22,15 +22,14 @@ from ..search.strategies import (
     strategy_named,
 )
 from ..settings import SearchSettings
-from ..verifiers.spec import VerifierSpec, parse_verifiers
+from ..verifiers.spec import VerifierSpec, parse_verifiers, shares_needs
 from ..vlm.named import ENDPOINT
 from .me import ME
 from .naming import flag_of, in_words
 from .passing import only_ranking
 
-BUILT_IN = frozenset(
-    {*VERIFIERS, ME}
-)  # a plugin's verifier is unknown here, and may use any option
+# A plugin's verifier is unknown here, and may use any option.
+BUILT_IN = frozenset({*VERIFIERS, ME})
 STRATEGIES_HERE = frozenset(STRATEGIES)  # one of a plugin may use any setting
 KNOWN = BUILT_IN.union(WRITERS, EVOLVERS, INSPECTORS, PLANNERS, THINKERS)
 LOADING = ("objects", "clip-score", "reward")  # verifiers with a model of their own
@@ -87,6 +86,14 @@ class Situation:
     def judged_by(self, *names: str) -> bool:
         """Whether one of these verifiers judges, or one of a plugin."""
         return any(part.name in names or part.name not in BUILT_IN for part in self.judges)
+
+    @property
+    def rechecks(self) -> bool:
+        """Whether corrections are judged by the checklist, alone, by need or behind a screen."""
+        parts = parse_verifiers(self.choice.verifier, VERIFIERS)
+        alone = self.choice.gate is None and (len(parts) == 1 or shares_needs(parts))
+        known = any(part.name == "checklist" or part.name not in BUILT_IN for part in parts)
+        return self.corrects and alone and known
 
     @cached_property
     def asks_vlm(self) -> bool:
@@ -223,7 +230,10 @@ EFFECTS: dict[str, OptionNeeds] = {
         rounds=True,
     ),
     "recheck": OptionNeeds(
-        "--verifier checklist", lambda now: now.judged_by("checklist"), rounds=True
+        "corrections that --verifier checklist judges",
+        lambda now: now.rechecks,
+        f"Give --strategy {CORRECTING}, and --verifier checklist without --gate",
+        rounds=True,
     ),
     "stages": STAGED,
     "inspector": STAGED,
@@ -277,10 +287,8 @@ EFFECTS: dict[str, OptionNeeds] = {
     ),
     "judge_errors": OptionNeeds(
         "a single verifier",
-        lambda now: (
-            now.choice.gate is None and len(parse_verifiers(now.choice.verifier, VERIFIERS)) == 1
-        ),
-        "Give a single --verifier, and no --gate",
+        lambda now: len(now.judges) == 1,
+        "Give a single --verifier, and no --gate or --screen",
     ),
 }
 

@@ -57,6 +57,11 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> CommandOutcome:
 
 
 def _judge(given: Mapping[str, Any]) -> str:
+    if "judge" in given and "vlm" in given and not given.get("generate"):
+        raise InputError(
+            "--vlm has no effect beside --judge where nothing is painted. Remove one of them, or "
+            "give --generate."
+        )
     judge = given.get("judge", given.get("vlm"))
     if judge is None:
         raise InputError(

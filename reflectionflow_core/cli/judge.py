@@ -134,11 +134,12 @@ def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
     agree(vlm, bool(given.get("send_pictures")))
     if why := objection(probe(vlm, Lines())):
         return why
+    known = key_of(spec, vlm, given.get("vlm_dtype"))
     if verifier == OWN:
-        return ExaminedJudge(ModelAnswers(vlm), spec, error_key(key_of(spec, vlm)))
+        return ExaminedJudge(ModelAnswers(vlm), spec, error_key(known))
     choice = _choice({**given, "vlm": spec}, verifier)
     asks = any(VERIFIERS[part.name].asks_vlm for part in parts)
-    key = error_key(key_of(spec, vlm), names) if asks else verifier_key(choice)
+    key = error_key(known, names) if asks else verifier_key(choice)
     return ExaminedJudge(VerifierAnswers(build_verifier(choice)), f"{spec}, {names}", key)
 
 

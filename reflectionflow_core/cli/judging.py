@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import Run, files
-from ..identity import verifier_identity, vlm_identity, weights_of
+from ..identity import identity, vlm_identity
 from ..judge_errors import JudgeErrors, errors_line
 from ..protocols import Actors
 from ..record import InputError
@@ -52,6 +52,8 @@ from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
 from .screen import Lines
 
+# What makes a verifier without a vision-language model another one, by the names of `identity`.
+JUDGING = ("verifier", "ocr", "reward_base", "reward_template", "detector", "colour_judge")
 NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
 
 
@@ -74,7 +76,11 @@ def _found(
     shown = looks(choice, asked.settings)
     if not shown and not _asks_texts(choice, asked):
         return {}
-    return checked(choice, given, shown) if ask else measured(choice, kept_key(choice.vlm))
+    return (
+        checked(choice, given, shown)
+        if ask
+        else measured(choice, kept_key(choice.vlm, choice.vlm_dtype))
+    )
 
 
 def judge_of(
@@ -85,7 +91,11 @@ def judge_of(
     if choice.vlm is None:
         found = measured(choice, "")
     elif looks(choice, settings):
-        found = checked(choice, given) if ask else measured(choice, kept_key(choice.vlm))
+        found = (
+            checked(choice, given)
+            if ask
+            else measured(choice, kept_key(choice.vlm, choice.vlm_dtype))
+        )
     return {**found, **read_errors(given)}
 
 
@@ -138,9 +148,10 @@ def say_unused_errors(asked: Run, choice: ActorChoice) -> None:
 
 
 def errors_of_verifier(recorded: Mapping[str, Any], choice: ActorChoice) -> JudgeErrors | None:
-    """The recorded errors, if a single verifier decides what passes, without a gate."""
+    """The recorded errors, if a single verifier decides what passes, without gate and screen."""
     parts = parse_verifiers(choice.verifier, VERIFIERS)
-    return None if choice.gate is not None or len(parts) > 1 else recorded_errors(recorded)
+    several = len(parts) > 1 or choice.gate is not None or choice.screen is not None
+    return None if several else recorded_errors(recorded)
 
 
 def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -> dict[str, Any]:
@@ -152,13 +163,13 @@ def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -
     assert choice.vlm is not None
     check = JudgeChecker(command_line_folder(), mode_of(given.get("judge_check")))
     is_local = not choice.vlm.startswith(ENDPOINT)
-    key = vlm_identity(choice.vlm) if is_local else ""
+    key = kept_key(choice.vlm, choice.vlm_dtype) if is_local else ""
     found, notices = check.kept(key, shown) if is_local and check.mode != OFF else None, []
     if found is None and not (is_local and check.mode == OFF):
         vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
         if shown:
             agree(vlm, bool(given.get("send_pictures")))
-        key = key_of(choice.vlm, vlm)
+        key = key_of(choice.vlm, vlm, choice.vlm_dtype)
         found, notices = check(vlm, key, Lines(), shown)
     for notice in notices:
         _say(notice)
@@ -240,23 +251,28 @@ def vlm_spec(name: str) -> str:
     return f"{ENDPOINT}{name}" if is_profile else name
 
 
-def key_of(spec: str, vlm: Vlm) -> str:
-    """The key under which the findings about a model are stored."""
-    return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else vlm_identity(spec)
+def key_of(spec: str, vlm: Vlm, dtype: str | None) -> str:
+    """The key under which the findings about a model are stored; `dtype` is a local model's."""
+    return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else _local_key(spec, dtype)
 
 
-def kept_key(spec: str) -> str:
+def kept_key(spec: str, dtype: str | None) -> str:
     """`key_of` for a model that is not built."""
     if spec.startswith(ENDPOINT):
         return profile_key(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
-    return vlm_identity(spec)
+    return _local_key(spec, dtype)
+
+
+def _local_key(spec: str, dtype: str | None) -> str:
+    """With less precision a model errs more, so its number format counts."""
+    return vlm_identity(spec) if dtype in (None, "bf16") else f"{vlm_identity(spec)} {dtype}"
 
 
 def verifier_key(choice: ActorChoice) -> str:
     """The key under which the errors of a verifier without a vision-language model are stored."""
     names = "+".join(part.name for part in parse_verifiers(choice.verifier, VERIFIERS))
-    detector = weights_of(choice.detector) if choice.detector else ""
-    return " ".join(filter(None, [names, verifier_identity(choice.verifier), detector]))
+    known = identity(choice)
+    return " ".join([names, *(known[name] for name in JUDGING if known.get(name))])
 
 
 def examine(given: Mapping[str, Any]) -> CommandOutcome:
@@ -275,7 +291,8 @@ def examine(given: Mapping[str, Any]) -> CommandOutcome:
     data = {"judge": spec, **found.data()}
     if why := objection(found):
         return CommandOutcome(NOT_A_JUDGE, text, data, error=why)
-    if notice := JudgeChecker(command_line_folder()).keep(key_of(spec, vlm), found):
+    key = key_of(spec, vlm, given.get("vlm_dtype"))
+    if notice := JudgeChecker(command_line_folder()).keep(key, found):
         _say(notice)
     return CommandOutcome(text=text, data=data)
 

@@ -14,7 +14,7 @@ from ..choice import LATER, RECORDED, ActorChoice
 from ..doctor import versions
 from ..evaluation.journal import recorded_seed
 from ..evaluation.pool import WorkerPool
-from ..geneval.painting import RECORD, PaintingRun, paint
+from ..geneval.painting import RECORD, PaintingRun, paint, unjudged_text
 from ..identity import identity
 from ..judge_errors import JudgeErrors
 from ..plugins import load_plugins
@@ -85,6 +85,7 @@ def paint_pictures(
         "pictures painted",
         given.get("hours"),
     )
+    sys.stderr.write(f"{text}\n" if (text := unjudged_text(painting.folder)) else "")
     return None
 
 

@@ -131,8 +131,9 @@ def _ranked(verifier: Verifier, prompt: str, files: Sequence[Path]) -> Ranking:
             for name, image in batch:
                 names.append(name)
                 sizes.append(image.size)
-                image.thumbnail((EDGE, EDGE), Resampling.LANCZOS)
-                copies.append(image)
+                small = image.copy()  # a tournament still compares the picture itself
+                small.thumbnail((EDGE, EDGE), Resampling.LANCZOS)
+                copies.append(small)
             if len(files) > BATCH:
                 best = f"best {score_text(verdicts[best_first(verdicts)[0]].score)}"
                 screen.advance(len(names), best, best)

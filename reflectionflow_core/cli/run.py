@@ -48,7 +48,7 @@ from .preparing import prepared
 from .reporting import found, write_reports
 from .review import ReviewPage
 from .screen import Screen, quieten_libraries
-from .unloaded import has_known_costs, said_later, unloaded_search
+from .unloaded import check_rules, has_known_costs, said_later, unloaded_search
 
 BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
 UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
@@ -73,6 +73,8 @@ def run(
             check_budget(given, archive.folder, archive.history.cost)
         begun = archive.run if len(archive.history) else None
         if has_known_costs(choice):
+            if choice.model != "miniature":  # whose rules are soon asked themselves
+                check_rules(asked.prompt, choice, asked.settings)
             with said_later():
                 unloaded_search(given, choice, asked, begun, archive.history)
         asked = with_errors_of(check_judge(choice, asked, given), begun)

@@ -12,7 +12,7 @@ from ..archive.run_file import Run
 from ..choice import ActorChoice
 from ..flux.folders import local_folder
 from ..painters import FLUX_SAMPLING, check_corrector, check_size
-from ..protocols import SILENT, Actors, Preview, Progress
+from ..protocols import SILENT, Actors, Preview, Progress, preview_steps
 from ..record import History, InputError, Request
 from ..registry import (
     EVOLVERS,
@@ -37,8 +37,6 @@ from ..vlm.named import check_vlm_name
 from .judging import check_judge, knowing_errors, with_errors_of
 from .preparing import Author, expected_start, lacks_text, text_to_write, thinker_name
 
-PREVIEW_STEPS = 6  # flux.sampling, which needs torch
-
 
 class NeverAskedError(Exception):
     """A dry run asks no model."""
@@ -52,7 +50,7 @@ class UnloadedPainter:
 
     @property
     def preview_steps(self) -> int:
-        return min(self.steps, PREVIEW_STEPS)
+        return preview_steps(self.steps)
 
     def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Any]:
         raise NeverAskedError(requests, progress)
@@ -120,6 +118,27 @@ def unloaded_actors(
     """The run and its actors with the judge's known errors, without asking the judge."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked, given)
+
+
+def check_rules(prompt: str, choice: ActorChoice, settings: SearchSettings) -> None:
+    """InputError for a prompt that the rules for the miniature's shapes cannot work with."""
+    axes = axes_in_force(settings) if settings.depth else ()
+    judges = any(part.name == "exact" for part in parse_verifiers(choice.verifier, VERIFIERS))
+    if not judges and not ("prompt" in axes and choice.evolver == "rules"):
+        return
+    from ..miniature.prompts import parse
+
+    try:
+        parse(prompt)
+    except InputError:
+        if choice.model == "miniature":
+            raise
+        who = "verifier exact" if judges else "evolver rules"
+        others = ",".join(axis for axis in axes if axis != "prompt")
+        advice = "another --verifier" if judges else f"--evolver vlm, or --axes {others}"
+        raise InputError(
+            f"The {who} understands only the miniature's shapes, not {prompt!r:.60}. Give {advice}."
+        ) from None
 
 
 @contextmanager

@@ -82,13 +82,12 @@ class RoutedVerifier:
         return [_joined(columns, row) for row in range(len(images))]
 
     def _needs_of(self, prompt: str, progress: Progress) -> Needs | Failure:
-        if prompt in self._needs:
-            return self._needs[prompt]
-        needs = needs_of(self.panel, prompt, progress)
-        if isinstance(needs, Failure):
-            return needs
-        self._needs[prompt] = needs
-        checklist = self.panel.checklist
+        if prompt not in self._needs:
+            found = needs_of(self.panel, prompt, progress)
+            if isinstance(found, Failure):
+                return found
+            self._needs[prompt] = found
+        needs, checklist = self._needs[prompt], self.panel.checklist
         self.calls = len(needs.checklist) + checklist.ground if checklist and needs.checklist else 0
         return needs
 

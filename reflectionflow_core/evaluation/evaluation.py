@@ -125,15 +125,17 @@ def evaluate(
 ) -> Iterator[int]:
     """Runs the missing trials, saving each to FILE.part; yields the number done after each."""
     journal = evaluation.journal(file)
-    known = {(outcome.arm, outcome.index) for outcome in journal.lines(read_outcome)}
-    missing = [t for t in evaluation.trials if (t.arm.name, t.index) not in known]
-    yield from journal.run(missing, len(known), partial(trial_runner, build), pool)
+    with journal.locked():
+        known = {(outcome.arm, outcome.index) for outcome in journal.lines(read_outcome)}
+        missing = [t for t in evaluation.trials if (t.arm.name, t.index) not in known]
+        yield from journal.run(missing, len(known), partial(trial_runner, build), pool)
 
 
 def results_so_far(evaluation: Evaluation, file: Path) -> Results:
     """The results of the first prompts that all arms have searched, equally many of each family;
     of all prompts once the evaluation is done."""
-    lines = evaluation.journal(file).lines(dict)
+    known = evaluation.journal(file).lines(dict)
+    lines = list({(line["arm"], line["index"]): line for line in known}.values())
     searched = Counter(line["index"] for line in lines)
     count = len(evaluation.prompts)
     done = next((i for i in range(count) if searched[i] < len(evaluation.arms)), count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,6 +42,13 @@ class Journal:
     def header(self) -> dict[str, Any]:
         """The header as read back from JSON."""
         return json.loads(json.dumps({"format": FORMAT, **self.settings}))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from the same evaluation; InputError if one is running."""
+        files.make_folder(self.part.parent)
+        with files.locked(self.part):
+            yield
 
     def lines(self, read: Callable[[dict[str, Any]], Line]) -> list[Line]:
         """All complete lines, converted by `read`; creates FILE.part if it does not exist."""

@@ -71,12 +71,13 @@ class GenEvalRun:
 def judge_all(geneval: GenEvalRun, file: Path, pool: WorkerPool) -> Iterator[int]:
     """Judges the missing pictures; yields the number done after each."""
     journal = geneval.journal(file)
-    known = {(line["index"], line["name"]) for line in journal.lines(dict)}
-    missing = [s for s in geneval.samples if (s.index, s.file.name) not in known]
     first = list({sample.index: sample for sample in reversed(geneval.samples)}.values())[::-1]
     test = [load_sample(first[index]) for index in spread(len(first))]
     work = partial(_checked_judge, geneval.detector, test)
-    yield from journal.run(map(load_sample, missing), len(known), work, pool)
+    with journal.locked():
+        known = {(line["index"], line["name"]) for line in journal.lines(dict)}
+        missing = [s for s in geneval.samples if (s.index, s.file.name) not in known]
+        yield from journal.run(map(load_sample, missing), len(known), work, pool)
 
 
 def _checked_judge(

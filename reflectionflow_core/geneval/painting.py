@@ -25,6 +25,7 @@ from ..protocols import Actors
 from ..record import InputError
 from ..search import search
 from ..search.seeds import shuffled
+from ..search.unjudged import MOST_UNJUDGED_IN_A_ROW, UnjudgedError
 from ..settings import SearchSettings
 from ..texts import parse_json, reason_of
 from .folder import begin_prompt, prompt_folder, sample_path
@@ -91,14 +92,16 @@ def paint(painting: PaintingRun, build: Callable[[], Actors], pool: WorkerPool) 
     if is_painted(painting):
         yield len(painting.jobs)
         return
-    known = {(line["index"], line["sample"]) for line in _begun(painting)}
-    missing = [job for job in painting.jobs if (job.index, job.sample) not in known]
-    work = partial(_painters, build, sorted({job.prompt for job in missing}))
-    keep = partial(_keep, painting.folder)
-    yield from painting.journal.run(missing, len(known), work, pool, keep)
-    lines = painting.journal.lines(dict)
-    lines.sort(key=lambda line: (line["index"], line["sample"]))
-    painting.journal.finish({"pictures": lines})
+    journal = painting.journal
+    with journal.locked():
+        known = {(line["index"], line["sample"]) for line in _begun(painting)}
+        missing = [job for job in painting.jobs if (job.index, job.sample) not in known]
+        work = partial(_painters, build, sorted({job.prompt for job in missing}))
+        keep = partial(_keep, painting.folder)
+        yield from journal.run(missing, len(known), work, pool, keep)
+        lines = journal.lines(dict)
+        lines.sort(key=lambda line: (line["index"], line["sample"]))
+        journal.finish({"pictures": lines})
 
 
 def is_painted(painting: PaintingRun) -> bool:
@@ -201,13 +204,42 @@ def _painters(
     actors = build()
     for prompt in prompts:  # without pictures: rejects prompts that cannot be judged
         actors.verifier.verify(prompt, [])
-    return partial(_painted, actors)
+    return _Painter(actors)
 
 
-def _painted(actors: Actors, job: PaintJob) -> PaintedSample:
-    *_, history = search(job.prompt, job.settings, actors)
-    png = io.BytesIO()
-    history.best.image.save(png, "PNG")
-    seed, score = job.settings.seed, history.best.score
-    spent = spent_of(history.cost)
-    return PaintedSample(job.index, job.sample, seed, score, spent, png.getvalue())
+class _Painter:
+    """The best picture of each search.
+
+    A search whose pictures could not be judged gives its first one: a server may refuse one prompt
+    for ever. After MOST_UNJUDGED_IN_A_ROW such searches UnjudgedError is raised, since then the
+    judge is at fault.
+    """
+
+    def __init__(self, actors: Actors) -> None:
+        self.actors, self.unjudged = actors, 0
+
+    def __call__(self, job: PaintJob) -> PaintedSample:
+        try:
+            *_, history = search(job.prompt, job.settings, self.actors)
+            self.unjudged = 0
+        except UnjudgedError as error:
+            self.unjudged, history = self.unjudged + 1, error.history
+            if self.unjudged >= MOST_UNJUDGED_IN_A_ROW:
+                raise
+        png = io.BytesIO()
+        history.best.image.save(png, "PNG")
+        seed, score = job.settings.seed, history.best.score
+        spent = spent_of(history.cost)
+        return PaintedSample(job.index, job.sample, seed, score, spent, png.getvalue())
+
+
+def unjudged_text(folder: Path) -> str:
+    """How many pictures of a finished folder the verifier could not judge; "" if none."""
+    lines = (read_record(folder) or {"pictures": []})["pictures"]
+    count = sum(line["score"] is None for line in lines)
+    if not count:
+        return ""
+    return (
+        f"{count:,} of {len(lines):,} searches could not be judged. "
+        "The first picture of each of them was kept."
+    )

@@ -64,9 +64,10 @@ def score_all(
 ) -> Iterator[int]:
     """Judges the missing pictures; yields the number done after each."""
     journal = geneval2.journal(file)
-    known = {line["index"] for line in journal.lines(dict)}
-    missing = [sample for sample in geneval2.samples if sample.index not in known]
-    yield from journal.run(map(load_sample, missing), len(known), partial(_scorer, build), pool)
+    with journal.locked():
+        known = {line["index"] for line in journal.lines(dict)}
+        missing = [sample for sample in geneval2.samples if sample.index not in known]
+        yield from journal.run(map(load_sample, missing), len(known), partial(_scorer, build), pool)
 
 
 def _scorer(build: Callable[[], Vlm]) -> Callable[[LoadedSample], AtomScores]:

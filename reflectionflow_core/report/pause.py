@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..feedback import Feedback, Place
-from ..pictures import PictureError, stored_picture
+from ..pictures import PictureError, read_mask, stored_picture
 from ..record import Candidate, InputError
 from ..search import Pause
 from ..texts import usable_text
@@ -97,8 +97,9 @@ def _check_places(places: Sequence[Place]) -> None:
         if not place.mask:
             continue
         try:
-            mask = stored_picture(place.mask)
+            stored = stored_picture(place.mask)
+            if stored.format != "PNG" or max(stored.size) > MOST_MASK:
+                raise PictureError(f"it is not a PNG of at most {MOST_MASK} pixels")
+            read_mask(place.mask)
         except PictureError as error:
-            raise InputError(f"A mask is not a picture: {error.reason}. Brush it again.") from error
-        if mask.format != "PNG" or max(mask.size) > MOST_MASK:
-            raise InputError(f"A mask is not a PNG of at most {MOST_MASK} pixels. Brush it again.")
+            raise InputError(f"A mask cannot be used: {error.reason}. Brush it again.") from error

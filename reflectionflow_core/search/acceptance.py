@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..record import DISAGREEMENT, Candidate, History
-from ..verdict import Verdict, is_met
+from ..verdict import SCREENED_BY, Verdict, is_met
 
 
 def broken_by(before: Verdict, after: Verdict) -> tuple[str, ...]:
@@ -30,10 +30,10 @@ def broken_by(before: Verdict, after: Verdict) -> tuple[str, ...]:
 
 def requirements_of(verdict: Verdict) -> Mapping[str, bool]:
     """Whether each requirement is met, by statement; {} if the verdict does not answer them."""
-    values = verdict.aspects.values()
-    if DISAGREEMENT in verdict.aspects or not all(0 <= value <= 1 for value in values):
+    aspects = {n: value for n, value in verdict.aspects.items() if not n.startswith(SCREENED_BY)}
+    if DISAGREEMENT in aspects or not all(0 <= value <= 1 for value in aspects.values()):
         return {}  # scores of several verifiers, or marks
-    met = {name: is_met(value) for name, value in verdict.aspects.items()}
+    met = {name: is_met(value) for name, value in aspects.items()}
     return met if all(met.values()) != bool(verdict.unmet) else {}
 
 

@@ -143,7 +143,7 @@ def check_trust(
         if f.name in ("trust", "looks") and chosen and errors is None:
             raise InputError(
                 f"The setting {f.name} has no effect, since the error rates of this judge are not "
-                "known. Measure them with reflectionflow judge, or leave it out."
+                "known. Measure them (reflectionflow judge, node Judge Error), or leave it out."
             )
     if errors is not None and settings.recheck:
         raise InputError(
@@ -153,7 +153,7 @@ def check_trust(
     if errors is not None and not (errors.total.wrong_shown and errors.total.right_shown):
         raise InputError(
             "The errors of this judge were measured without a right or without a wrong statement. "
-            "Measure them again with reflectionflow judge."
+            "Measure them again with reflectionflow judge or the node Judge Error."
         )
 
 

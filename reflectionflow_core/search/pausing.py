@@ -136,7 +136,9 @@ def ask_person(
     pause = Pause(prompt, settings, actors, history, requests)
     said = person.answer(pause, progress)
     pause.check(said)
-    history = history.answered(replace(said, planned=proposed.planned, calls=proposed.calls))
+    texts, pictures = proposed.planned, proposed.parents
+    said = replace(said, planned=texts, parents=pictures, calls=proposed.calls)
+    history = history.answered(said)
     yield history
     return history
 
@@ -176,7 +178,13 @@ def planned(
     texts, calls = ask_within_budget(settings.budget, spent, writer, len(asked), question)
     written = iter(complete(texts, len(asked), "reflect"))
     requests = [_proposing(r, next(written)) if r.asks_writer else r for r in requests]
-    proposed = Feedback(len(history), planned=tuple(r.reflection for r in requests), calls=calls)
+    numbers = _numbers(history)
+    proposed = Feedback(
+        len(history),
+        planned=tuple(r.reflection for r in requests),
+        parents=tuple(numbers[id(r.parent)] if r.corrects else None for r in requests),
+        calls=calls,
+    )
     seconds = MappingProxyType({"reflect": clock() - began})
     return tuple(requests), proposed, Cost(vlm_calls=calls, seconds=seconds)
 

@@ -19,19 +19,20 @@ def steered(requests: Sequence[Request], past: History, settings: SearchSettings
     """The requests of the round after `past`, changed by the person's feedback.
 
     A request that would continue an excluded picture continues the best of the others, or is a new
-    draft if none is left. Other requests keep the reflections that were planned for them.
+    draft if none is left. Other corrections take the reflections that were planned for their
+    pictures, whatever their places in the round are now.
     """
     if not past.feedback:
         return list(requests)
     said, numbers = latest(past), {id(c): i for i, c in enumerate(past)}
-    planned = said[-1].planned if said else ()
+    planned = planned_by_picture(said[-1]) if said else {}
     steered_ones = []
     for position, request in enumerate(requests):
         moved = with_valid_parent(request, past, position, settings)
-        if moved is request and moved.asks_writer and position < len(planned):
-            moved = as_planned(moved, planned[position], settings)
+        number = numbers.get(id(moved.parent), -1)
+        if moved is request and moved.asks_writer and planned.get(number):
+            moved = as_planned(moved, planned[number].pop(0), settings)
         for one in said if moved.corrects else ():
-            number = numbers.get(id(moved.parent), -1)
             if words := one.reflections.get(number):
                 moved = replace(moved, reflection=words, region=request.region)
             if place := one.places.get(number):
@@ -40,13 +41,23 @@ def steered(requests: Sequence[Request], past: History, settings: SearchSettings
     return steered_ones
 
 
+def planned_by_picture(said: Feedback) -> dict[int, list[str]]:
+    """The planned reflections of each picture that is corrected, in the order of the round."""
+    texts: dict[int, list[str]] = {}
+    for number, text in zip(said.parents, said.planned, strict=False):
+        if number is not None:
+            texts.setdefault(number, []).append(text)
+    return texts
+
+
 def as_planned(request: Request, reflection: str, settings: SearchSettings) -> Request:
-    """The correction with its planned reflection, in the region that the writer was asked about."""
-    if not reflection:
-        return request
+    """The correction with its planned reflection, in the region that the writer was asked about.
+
+    The writer may have had nothing to say: then it is not asked again.
+    """
     verdict = request.required_parent.verdict
     region = request.region or region_of(verdict, settings.correct, settings.mask)
-    return replace(request, reflection=reflection, region=region)
+    return replace(request, reflection=reflection, region=region, unchanged=not reflection)
 
 
 def latest(past: History) -> list[Feedback]:

@@ -47,8 +47,7 @@ class EnsembleVerifier:
     that no member's scale counts more than another's and no member decides alone. Ranks would do
     the same, but they change with every new picture: a later picture that all members prefer could
     score less than an earlier one. Relative to the first picture a score never changes. `aspects`
-    are the members' own scores, and with several members the range of their relative scores
-    (DISAGREEMENT, 0 to 1).
+    are the members' own scores, and the range of their relative scores (DISAGREEMENT, 0 to 1).
 
     `passed` and `unmet` are those of the `gate`, which may be a member; it is asked once in any
     case. A picture that it passes scores (1 + m) / 2, others m / 2: a search that stops at a
@@ -189,8 +188,6 @@ def said_by(name: str, verdict: Verdict) -> str:
 def _with_disagreement(
     aspects: Mapping[str, float], relative: Sequence[float]
 ) -> Mapping[str, float]:
-    if len(relative) == 1:
-        return aspects
     return MappingProxyType({**aspects, DISAGREEMENT: max(relative) - min(relative)})
 
 

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from ..protocols import SILENT, Progress, Rechecking, Remembering, Verifier
 from ..record import Candidate, InputError
 from ..search.budget import calls_so_far, metered
-from ..verdict import NOT_LOOKED_AT, Verdict
+from ..verdict import NOT_LOOKED_AT, SCREENED_BY, Verdict
 from .ensemble import EnsembleMember, scored
 
 SHORTLIST = 2  # pictures per batch that the verifier judges
@@ -27,8 +27,8 @@ class ScreenedVerifier:
     `lowest` is the verifier's lowest score. Other pictures score between lowest - 1 and lowest, in
     the order of the screen; they neither pass nor fail, and their `explanation` says that they were
     not judged. So the best of a search is always a judged picture. `aspects` include the screen's
-    score. Pictures that the screen cannot judge are judged by the verifier. InputError for a
-    shortlist below 1.
+    score (SCREENED_BY with its name). Pictures that the screen cannot judge are judged by the
+    verifier. InputError for a shortlist below 1.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class ScreenedVerifier:
             raise InputError(f"The shortlist is {shortlist}. Give a number of 1 or more.")
         self.screen, self.verifier = screen, verifier
         self.lowest, self.shortlist = lowest, shortlist
+        self._aspect = f"{SCREENED_BY}{screen.name}"
         self.calls = self._estimate()
         self._spent = 0
         self._first: dict[str, float] = {}  # by prompt: the screen's score of its first picture
@@ -52,13 +53,14 @@ class ScreenedVerifier:
         return self._spent if any(calls_so_far(each) is not None for each in asked) else None
 
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
-        name = self.screen.name
-        ranked = [c for c in candidates if name in c.verdict.aspects]
+        names = (self._aspect, self.screen.name)  # the second: as runs of 0.2 recorded it
+        ranked = [(c, n) for c in candidates for n in names if n in c.verdict.aspects]
         self._first.pop(prompt, None)
         if ranked:
-            self._first[prompt] = ranked[0].verdict.aspects[name]
+            first, name = ranked[0]
+            self._first[prompt] = first.verdict.aspects[name]
         if isinstance(self.screen.verifier, Remembering):
-            self.screen.verifier.remember(prompt, [scored(c, name) for c in ranked])
+            self.screen.verifier.remember(prompt, [scored(*each) for each in ranked])
         if isinstance(self.verifier, Remembering):
             looked_at = [c for c in candidates if c.verdict.rank >= self.lowest]
             self.verifier.remember(prompt, looked_at)
@@ -76,7 +78,10 @@ class ScreenedVerifier:
         progress: Progress = SILENT,
     ) -> list[Verdict]:
         """`Rechecking.recheck` if the verifier supports it, otherwise `verify`."""
-        if not images:
+        if not images:  # whether both can judge the prompt
+            for each in (self.screen.verifier, self.verifier):
+                each.verify(prompt, [], progress)
+            self.calls = self._estimate()
             return []
         screen = self.screen.verifier
         cheap = self._ask(screen, len(images), lambda: screen.verify(prompt, images, progress))
@@ -111,14 +116,14 @@ class ScreenedVerifier:
     def _with_screen(self, verdict: Verdict, cheap: Verdict) -> Verdict:
         if cheap.score is None:
             return verdict
-        aspects = {**verdict.aspects, self.screen.name: cheap.score}
+        aspects = {**verdict.aspects, self._aspect: cheap.score}
         return replace(verdict, aspects=MappingProxyType(aspects))
 
     def _left(self, first: float, cheap: Verdict) -> Verdict:
         assert cheap.score is not None  # judged by the verifier, as the screen cannot judge it
         return Verdict(
             self.lowest - 1 + self.screen.relative(cheap.score, first),
-            aspects=MappingProxyType({self.screen.name: cheap.score}),
+            aspects=MappingProxyType({self._aspect: cheap.score}),
             explanation=f"{NOT_LOOKED_AT}: {self.shortlist} of its batch rank higher by "
             f"{self.screen.name.partition(':')[0]}.",  # the name without its folder
         )

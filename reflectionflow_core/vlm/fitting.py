@@ -73,7 +73,10 @@ def _corrected(value: Any, error: ValidationError, schema: Mapping[str, Any]) ->
         place, given = detail["loc"], detail["input"]
         if not place:
             continue
-        around, parent = _at(corrected, place[:-1]), _part(schema, place[:-1])
+        try:
+            around, parent = _at(corrected, place[:-1]), _part(schema, place[:-1])
+        except (KeyError, IndexError, TypeError):
+            continue  # a field that a validator has renamed, such as box_2d
         optional = parent.get("properties", {}).keys() - parent.get("required", ())
         if given is None and place[-1] in optional:
             del around[place[-1]]

@@ -233,7 +233,13 @@ def _joined(pieces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value from JSON is a finite number that fits into a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _count(value: object) -> int:

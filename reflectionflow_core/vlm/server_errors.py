@@ -309,7 +309,7 @@ def _status(error: Mapping[str, Any]) -> tuple[int, bool]:
     """The status of an error, and whether it was derived from a name."""
     for key in ("code", "status", "status_code", "type"):
         value = error.get(key)
-        if isinstance(value, str) and value.isdecimal():
+        if isinstance(value, str) and len(value) == 3 and value.isdecimal():
             value = int(value)
         if isinstance(value, int) and 400 <= value < 600:
             return value, False

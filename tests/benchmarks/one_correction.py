@@ -4,7 +4,7 @@
 
 prints as JSON how many flawed pictures one correction fixes with the true reflection, with none and
 with another picture's, how many a new picture, and the leads with standard errors. 12,000 prompts
-take about 35 minutes of one core.
+take 35 to 70 minutes of one core.
 """
 
 from __future__ import annotations

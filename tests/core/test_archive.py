@@ -165,6 +165,7 @@ def test_a_line_cut_off_at_the_end_is_dropped_with_a_notice(tmp_path):
         (b'2, "image": "images/round-000-002', b'7, "image": "images/round-000-007', "not follow"),
         (b'"position": 2,', b'"position": 9,', "its image is not"),
         (b'"score": 0', b'"score": "', "damaged"),
+        (b'"score": 0', b'"score": ' + b"9" * 400, "score is too large"),
         (b'"parent": null', b'"parent": 7', "comes later"),
         (b'"image": "images', b'"image": "../../x', "its image is not"),
         (b'"passed": null', b'"passed": 3', "passed is not true"),

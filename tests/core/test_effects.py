@@ -169,7 +169,7 @@ WHERE: dict[str, set[str]] = {
     "vlm_dtype": {"local judge"},
     "judge_check": ASKED,
     "send_pictures": {"checklist", "ranking by a server"},
-    "judge_errors": {*SITUATIONS} - {"joined"},
+    "judge_errors": {*SITUATIONS} - {"joined", "screened"},
 }
 
 

@@ -455,6 +455,20 @@ def test_results_stay_valid_if_arms_are_added_but_not_if_one_is_changed(tmp_path
     assert part_of(file).read_bytes().splitlines() == after
 
 
+def test_an_evaluation_that_is_running_is_not_started_again(tmp_path, monkeypatch):
+    file = tmp_path / "e.json"
+    monkeypatch.setattr(module, "run_all", RandomTrials())
+    running = evaluate(small(), file, Toys().actors, WorkerPool(1))
+    assert [next(running), next(running)] == [0, 1]
+    with pytest.raises(InputError, match=r"Another process is writing to .*e\.json\.part"):
+        next(evaluate(small(), file, Toys().actors, WorkerPool(1)))
+    *_, done = running
+    lines = part_of(file).read_bytes().splitlines()
+    assert done == len(small().trials) == len(lines) - 1
+    part_of(file).write_bytes(b"\n".join([*lines[:2], *lines[1:], b""]))  # as two of 0.2 left it
+    assert len(results_so_far(small(), file).lines) == done
+
+
 def test_another_evaluation_is_not_resumed_and_damage_is_named(tmp_path, monkeypatch):
     file = tmp_path / "e.json"
     monkeypatch.setattr(module, "run_all", RandomTrials())

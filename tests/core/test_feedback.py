@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import Cancelled, ToyClock, Toys, ToyVerifier, facts, toy_actors
+from fakes import Cancelled, ToyClock, Toys, ToyVerifier, ToyWriter, facts, toy_actors
 from PIL import Image
 
 from reflectionflow_core.archive import Run, files, open_archive, read_recording
@@ -19,7 +19,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.asking import with_line
 from reflectionflow_core.feedback import Feedback, Place, excluded
 from reflectionflow_core.protocols import SILENT
-from reflectionflow_core.record import History, InputError, Region
+from reflectionflow_core.record import History, InputError, Region, Seed
 from reflectionflow_core.search import STRATEGIES, Pause, is_over, search, search_with_pauses
 from reflectionflow_core.settings import Budget, SearchSettings
 
@@ -129,6 +129,43 @@ def test_words_and_prompt_of_a_person_go_to_the_painter_and_no_actor_is_asked_fo
     assert toys.writer.items == 1  # what it proposed
     assert not toys.evolver.log
     assert all(asked[0] == PROMPT for asked in toys.verifier.log)  # judged by what was wanted
+
+
+class WritingOfParents(ToyWriter):
+    """Names each picture by its noise; has nothing to say about those in `silent`."""
+
+    def __init__(self, *silent: Seed) -> None:
+        super().__init__()
+        self.silent, self.asked = silent, 0
+
+    def reflect(self, prompt, requests, progress=SILENT) -> list[str]:
+        self.asked += len(requests)
+        seeds = [request.required_parent.seed for request in requests]
+        return ["" if seed in self.silent else f"Mend {seed}." for seed in seeds]
+
+
+def test_a_planned_reflection_stays_with_its_picture_when_another_one_is_vetoed():
+    _, person = steer()
+    seeds = [candidate.seed for candidate in person.pauses[0].history]
+    first, second = (
+        numbers(person.pauses[0].history)[id(r.parent)] for r in person.pauses[0].requests
+    )
+    writer, settings = WritingOfParents(), replace(SETTINGS, depth=1)
+    history, _ = steer({"vetoed": (first,)}, settings=settings, toys=Toys(writer=writer))
+    third = ({0, 1, 2} - {first, second}).pop()
+    assert parents(history, 1) == [second, third]
+    assert [c.reflection for c in history.rounds[1]] == [
+        f"Mend {seeds[i]}." for i in (second, third)
+    ]
+    assert writer.asked == 3  # once about each picture
+
+
+def test_a_writer_that_had_nothing_to_say_is_not_asked_again():
+    _, person = steer()
+    writer = WritingOfParents(*(candidate.seed for candidate in person.pauses[0].history))
+    history, _ = steer(settings=replace(SETTINGS, depth=1), toys=Toys(writer=writer))
+    assert [c.reflection for c in history.rounds[1]] == ["", ""] and writer.asked == 2
+    assert [c.action for c in history.rounds[1]] == ["correct", "correct"]
 
 
 def test_proposals_are_kept_only_where_there_are_some():

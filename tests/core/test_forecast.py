@@ -13,8 +13,11 @@ from PIL import Image
 
 from reflectionflow_core.archive import Run, files, open_archive
 from reflectionflow_core.archive.experience import experience
-from reflectionflow_core.record import Cost
+from reflectionflow_core.cli.unloaded import UnloadedPainter, check_rules
+from reflectionflow_core.protocols import preview_steps
+from reflectionflow_core.record import Cost, InputError
 from reflectionflow_core.regions.masks import mask_text
+from reflectionflow_core.registry import ActorChoice
 from reflectionflow_core.report import forecast_text
 from reflectionflow_core.search import STRATEGIES, forecast, search
 from reflectionflow_core.search.forecast import forecast_together
@@ -131,3 +134,26 @@ def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_pat
         os.utime(tmp_path / newest / "run.json", (2**32, 2**32))
         assert experience(tmp_path, run).pictures == pictures
         os.utime(tmp_path / newest / "run.json", (0, 0))
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8, 10, 12, 30])
+def test_a_forecast_knows_how_many_steps_a_preview_takes(steps: int) -> None:
+    assert (
+        UnloadedPainter(steps).preview_steps == preview_steps(steps) == min(6, max(1, steps // 2))
+    )
+
+
+def test_prompts_that_rules_for_shapes_cannot_work_with_are_refused_before_a_model_is_loaded() -> (
+    None
+):
+    settings = SearchSettings()
+    flux = ActorChoice(model="some/flux", verifier="checklist")
+    with pytest.raises(
+        InputError, match=r"evolver rules understands only .*--axes noise,reflection"
+    ):
+        check_rules("two cups", flux, settings)
+    with pytest.raises(InputError, match=r"verifier exact understands only .* another --verifier"):
+        check_rules("two cups", replace(flux, verifier="exact", evolver="vlm"), settings)
+    check_rules("two cups", replace(flux, evolver="vlm"), settings)
+    check_rules("two cups", flux, replace(settings, axes=("noise", "reflection")))
+    check_rules("two red circles", replace(flux, verifier="exact"), settings)

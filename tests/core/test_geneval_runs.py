@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 from core.exact_detector import ShapesColours, ShapesDetector, prompts
 from core.tiny_detectors import save_clip, save_mask2former
+from fakes import Toys, ToyVerifier
 from PIL import Image
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.cli import main
+from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.geneval import judging, painting
 from reflectionflow_core.geneval.folder import samples_in
 from reflectionflow_core.geneval.scores import ANY, LABEL, MACRO, MICRO, table_of
-from reflectionflow_core.record import InputError
+from reflectionflow_core.protocols import SILENT
+from reflectionflow_core.record import InputError, Verdict
+from reflectionflow_core.search.unjudged import UnjudgedError
+from reflectionflow_core.settings import SearchSettings
 
 SEARCH = ("--width", "1", "--depth", "0", "--strategy", "noise", "--batch-size", "1")
 
@@ -144,6 +149,42 @@ def test_a_killed_painting_resumes_and_ends_as_an_uninterrupted_one(
     assert contents(images) == contents(painted / "images")
     own, whole = (json.loads(f.read_text()) for f in (file, painted / "out.json"))
     assert own["summary"]["tables"][0] == whole["summary"]["tables"][0]
+
+
+class Refusing(ToyVerifier):
+    """A judge that refuses some searches, counted from 0."""
+
+    def __init__(self, *refused: int) -> None:
+        super().__init__()
+        self.searches, self.refused = -1, refused
+
+    def verify(self, prompt, images, progress=SILENT) -> list[Verdict]:
+        self.searches += bool(images)
+        no, yes = Verdict.unjudged("The server refuses."), Verdict(0.5)
+        return [no if self.searches in self.refused else yes for _ in images]
+
+
+def test_a_prompt_that_a_judge_always_refuses_does_not_end_a_benchmark(tmp_path: Path) -> None:
+    settings = SearchSettings(width=1, depth=0)
+    prompts = [{"prompt": f"{number} cups"} for number in range(6)]
+    run = painting.PaintingRun(tmp_path / "all", prompts, 1, settings, {})
+    pool = WorkerPool(1)
+    assert [*painting.paint(run, Toys(verifier=Refusing(1, 3, 4)).actors, pool)][-1] == 6
+    record = painting.read_record(run.folder)
+    assert record is not None
+    assert [line["score"] is None for line in record["pictures"]] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert "3 of 6 searches could not be judged" in painting.unjudged_text(run.folder)
+    other = painting.PaintingRun(tmp_path / "none", prompts, 1, settings, {})
+    with pytest.raises(UnjudgedError, match="The server refuses"):  # three in a row: the judge's
+        list(painting.paint(other, Toys(verifier=Refusing(*range(6))).actors, pool))
+    assert len(other.journal.lines(dict)) == 2
 
 
 def test_a_killed_judging_resumes(painted: Path, tmp_path: Path, monkeypatch, capsys) -> None:

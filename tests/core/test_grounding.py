@@ -63,6 +63,8 @@ def test_a_right_picture_is_not_asked_about() -> None:
         json.dumps({"places": [{"fault": 9, "box": [0, 0, 10, 10]}]}),
         json.dumps({"places": [{"fault": 1, "box": [10, 0, 10, 10]}]}),
         json.dumps({"places": [{"fault": 1, "box": [0, 0, 5000, 10]}]}),
+        json.dumps({"places": [{"fault": 1, "box_2d": [-5, 10, 20, 30]}]}),
+        json.dumps({"places": [{"fault": 1, "box_2d": [None, 10, 20, 30]}]}),
     ],
 )
 def test_a_model_that_knows_no_places_leaves_the_verdict_as_it_is(places: str | Failure) -> None:

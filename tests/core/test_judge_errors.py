@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reflectionflow_core.cli.judging import errors_of_verifier, kept_key, verifier_key
 from reflectionflow_core.judge_errors import (
     KINDS,
     JudgeErrors,
@@ -17,6 +19,7 @@ from reflectionflow_core.judge_errors import (
     wilson,
 )
 from reflectionflow_core.record import InputError
+from reflectionflow_core.registry import ActorChoice
 from reflectionflow_core.vlm.judge_check import JudgeChecker, judge_text
 from reflectionflow_core.vlm.kept_errors import error_key, keep_errors, kept_errors, measured_errors
 
@@ -84,6 +87,30 @@ def test_errors_are_kept_by_judge_and_a_damaged_entry_is_told(tmp_path: Path) ->
     file.write_text(json.dumps({"one": {"format": 7}}))
     found, notice = kept_errors(tmp_path, "one")
     assert found is None and "format 7" in notice
+
+
+def test_a_damaged_table_is_put_aside_and_nothing_in_it_is_lost(tmp_path: Path) -> None:
+    keep_errors(tmp_path, "one", ERRORS)
+    file = tmp_path / "judge_errors.json"
+    damaged = file.read_bytes()[:-3]
+    file.write_bytes(damaged)
+    assert "judge_errors.json.damaged" in keep_errors(tmp_path, "two", ERRORS)
+    assert (tmp_path / "judge_errors.json.damaged").read_bytes() == damaged
+    assert kept_errors(tmp_path, "two") == (ERRORS, "")
+
+
+def test_a_judge_with_other_eyes_has_errors_of_its_own() -> None:
+    plain = ActorChoice(verifier="objects", detector="facebook/detr-resnet-50")
+    coloured = replace(plain, colour_judge="openai/clip-vit-large-patch14")
+    assert len({verifier_key(plain), verifier_key(coloured)}) == 2
+    keys = {kept_key("some/model", dtype) for dtype in (None, "bf16", "nf4")}
+    assert len(keys) == 2
+
+
+def test_errors_of_a_judge_are_not_used_behind_a_screen() -> None:
+    recorded, alone = {"errors": ERRORS.data()}, ActorChoice(verifier="checklist")
+    assert errors_of_verifier(recorded, alone) == ERRORS
+    assert errors_of_verifier(recorded, replace(alone, screen="objects")) is None
 
 
 def test_a_report_says_what_the_judge_misses_the_worst_first() -> None:

@@ -401,3 +401,8 @@ def test_a_killed_run_with_an_editing_model_ends_with_the_pictures_of_one_that_r
 
 def test_every_tiny_pipeline_is_tried() -> None:
     assert {*PAINTERS, "kontext", "qwen_edit", "qwen_edit_plus"} == {*TINY}
+
+
+def test_a_repaint_with_nothing_to_change_asks_for_no_change() -> None:
+    assert edit_text(PROMPT, "", unchanged=True).startswith("Paint the same picture again")
+    assert edit_text(PROMPT, "").startswith("Change whatever does not fit")

@@ -239,16 +239,20 @@ def test_large_folders_are_judged_in_parts_and_keep_the_sizes_of_their_files(
     monkeypatch.setattr(ranking, "BATCH", 2)
     monkeypatch.setattr(ranking, "BATCH_PIXELS", 500_000)
     asked: list[int] = []
+    shown: list[Image.Image] = []
     exact = ExactVerifier.verify
 
     def counted(self, prompt: str, images: list[Image.Image], *more) -> list[Verdict]:
         asked.append(len(images))
+        shown.extend(images)
         return exact(self, prompt, images, *more)
 
     monkeypatch.setattr(ExactVerifier, "verify", counted)
     drawn(RED).resize((1000, 800)).save(folder / "a large one.png")
     assert main(["rank", str(folder), "a red circle", "--out", str(tmp_path / "out")]) == 0
+    largest = max(image.size for image in shown)
     assert asked == [0, 1, 2, 1]  # first whether it understands the prompt
+    assert largest == (1000, 800)  # a judge that compares pictures keeps them, and not a copy
     assert "picture 3 of 4: best " in capsys.readouterr().err
     page = (tmp_path / "out" / "ranking.html").read_text()
     assert "1000 x 800" in page and 'width="640"' in page

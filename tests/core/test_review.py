@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import webbrowser
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 from fakes import toy_actors
+from PIL import Image
 
 from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.cli import main
@@ -31,6 +34,7 @@ KILLED = """
 import sys
 sys.path[:0] = ["tests"]
 from fakes import toy_actors
+
 from reflectionflow_core.cli import main
 main(sys.argv[1:], build_actors=lambda *_: toy_actors())
 """
@@ -112,6 +116,12 @@ def begun(folder: Path, monkeypatch, depth: int = 1) -> Path:
     return folder
 
 
+def black_mask() -> bytes:
+    data = io.BytesIO()
+    Image.new("L", (8, 8)).save(data, "PNG")
+    return data.getvalue()
+
+
 def test_a_person_steers_a_run_from_a_page(tmp_path, monkeypatch, capsys):
     folder = begun(tmp_path / "run", monkeypatch)
     opened = []
@@ -123,6 +133,9 @@ def test_a_person_steers_a_run_from_a_page(tmp_path, monkeypatch, capsys):
         assert browser.send("GET", f"/pauses/{pause['id']}/1")[1][:4] == b"\x89PNG"
         box = {"1": {"boxes": [[0.1, 0.1, 0.5, 0.5]], "mask": ""}}
         said = {"picked": 1, "vetoed": [0], "reflections": {"1": HTML}, "places": box, "prompt": ""}
+        black = {"1": {"boxes": [], "mask": b64encode(black_mask()).decode()}}
+        status, why = browser.answer(pause, {**said, "places": black})
+        assert status == 400 and b"black all over" in why
         assert browser.answer(pause, said)[0] == 200
         last = browser.pause()
         assert last["ends"] and last["pictures"][-1]["reflection"] == HTML

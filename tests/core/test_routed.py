@@ -213,6 +213,10 @@ def test_calls_are_counted_and_estimated() -> None:
     assert both.spent == 0  # of which a search, which measures around pictures, would never know
     both.verify("a wooden circle hangs", [drawn(RED), drawn(RED)])
     assert both.spent == len(model.vlm.asked) == 3 and both.calls == 1
+    both.verify("a red circle", [])
+    assert both.calls == 0  # the price is that of the prompt at hand
+    both.verify("a wooden circle hangs", [])
+    assert both.calls == 1
     both.verify("a circle", [drawn(RED)])
     assert both.spent == 3 and both.calls == 0
 

@@ -32,6 +32,7 @@ from reflectionflow_core.search.strategies.scouts import (
     FINISH,
     PATIENCE,
     WHOLE,
+    finish,
     scout_to_finish,
     worth_correcting,
 )
@@ -138,6 +139,15 @@ def test_a_pass_that_is_none_when_it_is_painted_on_is_painted_once_more_with_all
     assert scout not in [c.parent for c in painted]
     assert any(c.parent is finished for c in history)  # what it shows is corrected like others
     assert not any(c.parent is scout for c in history if c is not finished)
+
+
+def test_a_correction_without_words_is_painted_whole_as_a_correction() -> None:
+    draft = candidate(0.1, finished=True, action="draft")
+    scout = candidate(0.9, action="correct", parent=draft)
+    failed = candidate(0.2, finished=True, action=FINISH, parent=scout)
+    whole = finish(SCOUTS, History(((draft,), (scout,), (failed,))), scout)
+    assert (whole.phase, whole.parent, whole.asks_writer) == ("correct", draft, False)
+    assert whole.action == WHOLE
 
 
 def test_the_best_of_several_that_pass_is_painted_on() -> None:

@@ -15,10 +15,12 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.cli import main
 from reflectionflow_core.identity import identity
+from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.protocols import SILENT, Progress, Remembering, Screening
 from reflectionflow_core.record import Candidate, InputError
 from reflectionflow_core.registry import ActorChoice, build_verifier
 from reflectionflow_core.search import search
+from reflectionflow_core.search.acceptance import broken_by, requirements_of
 from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verdict import Verdict
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
@@ -93,7 +95,7 @@ def test_only_the_best_of_a_batch_are_looked_at() -> None:
     best = [v.score for v in verdicts if v.score is not None and v.score >= 0]
     assert best == [verdicts[1].score, verdicts[3].score]
     assert verdicts[3].passed is True
-    assert verdicts[3].aspects == {"a": 240 / 255, "b": 240 / 255, "cheap": 240.0}
+    assert verdicts[3].aspects == {"a": 240 / 255, "b": 240 / 255, "screened by cheap": 240.0}
 
 
 def test_pictures_that_nobody_looked_at_rank_below_and_among_themselves_by_the_screen() -> None:
@@ -133,7 +135,7 @@ def test_a_picture_that_was_looked_at_in_vain_is_not_judged() -> None:
     vlm.on_choose = lambda _: DOWN
     failed, left = verifier.verify(PROMPT, pictures(90, 80))
     assert failed.failure == DOWN.reason
-    assert failed.aspects == {"cheap": 90.0}
+    assert failed.aspects == {"screened by cheap": 90.0}
     assert left.rank > failed.rank
 
 
@@ -161,6 +163,30 @@ def test_who_compares_pictures_remembers_those_that_it_looked_at() -> None:
     screen = verifier.screen.verifier
     assert isinstance(screen, Keeper)
     assert [c.score for c in screen.remembered] == [2.0, 3.0]
+
+
+def test_a_screens_score_is_no_requirement_that_a_correction_can_break() -> None:
+    verifier, _ = screened(lambda level: level / 255)
+    (parent,) = verifier.verify(PROMPT, pictures(130))
+    after = replace(parent, aspects={**parent.aspects, "screened by cheap": 0.4}, passed=None)
+    assert parent.aspects["screened by cheap"] > 0.5
+    assert set(requirements_of(parent)) == {"a", "b"} and not broken_by(parent, after)
+
+
+def test_what_runs_of_before_called_the_screens_score_is_still_remembered() -> None:
+    keeper = EnsembleMember("cheap", Keeper(), spread=10.0)
+    verifier = ScreenedVerifier(keeper, checklist()[0], 0.0)
+    image = pictures(9)[0]
+    old = Candidate(image, PROMPT, 0, Verdict(0.5, aspects={"cheap": 7.0}))
+    verifier.remember(PROMPT, [old])
+    assert isinstance(keeper.verifier, Keeper)
+    assert [c.score for c in keeper.verifier.remembered] == [7.0]
+
+
+def test_a_prompt_that_the_verifier_cannot_judge_is_refused_before_the_first_picture() -> None:
+    screen = EnsembleMember("cheap", Scalar())
+    with pytest.raises(InputError, match="does not understand"):
+        ScreenedVerifier(screen, ExactVerifier(), 0.0).verify("a cat", [])
 
 
 def test_a_recheck_asks_only_what_the_parents_lacked() -> None:

@@ -291,6 +291,7 @@ def test_a_damaged_picture_is_left_out_and_counted(tmp_path: Path, monkeypatch, 
         (("--vlm", "endpoint:x", "--images", "LACKING"), "has no picture of 1 of 2 prompts"),
         (("--vlm", "endpoint:x", "--images", "LOST"), "names"),
         (("--vlm", "endpoint:x"), "needs the probabilities"),
+        (("--vlm", "endpoint:x", "--judge", "endpoint:y"), "--vlm has no effect beside --judge"),
     ],
 )
 def test_what_cannot_be_judged_is_named(

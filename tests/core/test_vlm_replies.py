@@ -17,6 +17,7 @@ from vlm_server import Asked, Reply, VlmServer, refuses, says
 
 from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.interface import Failure, Question
+from reflectionflow_core.vlm.replies import is_number
 
 RED, BLUE = (
     Question("Is the cup red?", (Image.new("RGB", (8, 8), colour),), system="Be brief.")
@@ -175,3 +176,16 @@ def test_only_compressions_that_are_read_are_asked_for(monkeypatch: pytest.Monke
     with VlmServer([says("yes")]) as server:
         assert endpoint_of(server).chat([RED]) == ["yes"]
     assert server.asked[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 10**400])
+def test_what_is_no_finite_number_is_none(value: object) -> None:
+    assert not is_number(value)
+    assert is_number(-0.1) and is_number(3)
+
+
+def test_an_error_code_of_thousands_of_digits_is_no_status() -> None:
+    error = {"error": {"message": "Your key is not known.", "code": "9" * 5000}}
+    with VlmServer(lambda _: Reply(json.dumps(error).encode(), 401)) as server:
+        (answer,) = endpoint_of(server).chat([Question("?")])
+    assert isinstance(answer, Failure) and "Your key is not known." in answer.reason

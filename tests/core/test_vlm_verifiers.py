@@ -302,8 +302,9 @@ def test_an_ensemble_says_how_far_its_members_are_apart() -> None:
     same, apart = EnsembleVerifier([rising, falling]).verify(PROMPT, pictures(100, 120))
     assert same.aspects[DISAGREEMENT] == 0
     assert apart.aspects[DISAGREEMENT] == 0.5  # a spread up is a place of 0.75, one down 0.25
+    # Also of one: its score, 0 to 1, would else be taken for the answer to a requirement.
     (alone,) = EnsembleVerifier([rising]).verify(PROMPT, pictures(100))
-    assert DISAGREEMENT not in alone.aspects
+    assert alone.aspects[DISAGREEMENT] == 0
     with pytest.raises(InputError, match="the name 'disagreement'"):
         EnsembleVerifier([rising, EnsembleMember(DISAGREEMENT, fixed(1))])
 
@@ -352,7 +353,7 @@ def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
     assert scores[0] < scores[2]
     (verdict,) = EnsembleVerifier(members[:1], gate=kind).verify(PROMPT, pictures(3))
     assert verdict.passed is True
-    assert set(verdict.aspects) == {"strict"}
+    assert set(verdict.aspects) == {"strict", DISAGREEMENT}
 
 
 def test_an_ensemble_counts_the_calls_of_all_its_members() -> None:

@@ -19,6 +19,8 @@ from ..seeds import fresh_seed
 # only says when to end.
 Rounds = Generator[list[Request], History, None]
 
+CORRECT = "correct"  # the action of a correction
+
 
 def reflection(settings: SearchSettings) -> Rounds:
     """Each round makes one picture per chain from its parent, along the axes of the settings."""
@@ -90,5 +92,5 @@ def correction(
         parent=parent,
         corrects=corrects,
         evolves=evolves,
-        action="correct" if corrects else "evolve" if evolves else "noise",
+        action=CORRECT if corrects else "evolve" if evolves else "noise",
     )

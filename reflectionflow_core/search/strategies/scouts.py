@@ -16,7 +16,7 @@ from ...settings import SearchSettings
 from ..budget import FINISH_LEVEL
 from ..policies import EVOLVE, FRESH, LIKELY, has_passed
 from ..seeds import fresh_seed
-from .reflection import Rounds, correction, drafts, new_noise
+from .reflection import CORRECT, Rounds, correction, drafts, new_noise
 
 FINISH = "finish"  # a picture finished from a scout's preview
 WHOLE = "whole"  # a picture painted with all steps, from a scout's noise and texts
@@ -62,9 +62,10 @@ def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request
             scout.prompt,
             scout.parent,
             scout.reflection,
-            corrects=bool(scout.reflection),
+            corrects=scout.action == CORRECT,
             action=WHOLE,
             region=region,
+            unchanged=not scout.reflection,
         )
     seed = Restart(fresh_seed(settings.seed, len(past.rounds), 0), FINISH_LEVEL)
     return Request(seed, parent=scout, action=FINISH, region=region)

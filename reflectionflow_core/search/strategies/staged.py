@@ -12,7 +12,7 @@ from itertools import cycle, islice
 
 from ...record import Candidate, History, Inspection, Request, Stage
 from ...settings import SearchSettings
-from .reflection import Rounds, choose_parents, drafts, new_noise
+from .reflection import CORRECT, Rounds, choose_parents, drafts, new_noise
 
 Chain = Generator[Request, Candidate, None]  # yields the next request, and is sent its picture
 
@@ -49,7 +49,7 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
     while not frame.verdict.passed:
         evolves = "prompt" in settings.axes
         latest = yield Request(
-            frame.seed, parent=frame, corrects=True, evolves=evolves, action="correct"
+            frame.seed, parent=frame, corrects=True, evolves=evolves, action=CORRECT
         )
         (frame,) = choose_parents(settings, [frame], [latest])
 
