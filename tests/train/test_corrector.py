@@ -365,7 +365,7 @@ def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) 
         ({"batch": 3}, "batch"),
         ({"seed": 1}, "seed"),
         ({"lora": {"rank": 8}}, "lora.rank"),
-        ({"accumulate": 2}, "batches_a_step"),
+        ({"accumulate": 2}, "accumulate times processes"),
         ({"validation": {"samples": 3}}, "validation.samples"),
     ],
 )
