@@ -369,7 +369,7 @@ def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     row["edited_prompt_list"] = ["paint it"]
     parquet_file = tmp_path / "sets" / "OmniEdit-Filtered-1.2M" / "data" / "0.parquet"
     parquet_file.parent.mkdir(parents=True)
-    template = tmp_path / "models" / "Image-Verifier" / "prompt_template.txt"
+    template = tmp_path / "models" / "Image-Verifier" / "template.txt"
     template.parent.mkdir(parents=True)
     template.touch()
     parquet.write_table(pyarrow.Table.from_pylist([row] * 9), parquet_file)
