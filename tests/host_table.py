@@ -71,7 +71,7 @@ def _works(host: Host) -> str:
         why = objection(probe(endpoint))
         (odds,) = endpoint.choose([CUP], ("yes", "no"))
     if why:
-        return "says what is missing" if why.endswith(".") and "\n" not in why else why
+        return "no: a clear error" if why.endswith(".") and "\n" not in why else why
     with VlmServer(as_if(host, "blind")) as server:
         unnoticed = not objection(probe(endpoint_of(server, HURRIED)))
     right = isinstance(odds, tuple) and odds[0] > odds[1]

@@ -38,7 +38,7 @@ def toys(choice, settings):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     out = tmp_path_factory.mktemp("searched") / "out"
-    main(["run", "a red cube", "--out", str(out), *SMALL], build_actors=toys)
+    main(["run", "a red circle", "--out", str(out), *SMALL], build_actors=toys)
     return out
 
 
@@ -48,7 +48,7 @@ def dear(choice, settings):
 
 
 def run(out: Path, *options: str, builder=toys) -> int:
-    return main(["run", "a red cube", "--out", str(out), *SMALL, *options], build_actors=builder)
+    return main(["run", "a red circle", "--out", str(out), *SMALL, *options], build_actors=builder)
 
 
 def test_json_is_one_object_and_nothing_else(tmp_path, capsys):
@@ -65,7 +65,7 @@ def test_json_is_one_object_and_nothing_else(tmp_path, capsys):
 def test_report_and_doctor_give_the_same_kind_of_json(searched, capsys):
     assert main(["report", str(searched), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["result"]["prompt"] == "a red cube" and report["command"] == "report"
+    assert report["result"]["prompt"] == "a red circle" and report["command"] == "report"
     assert main(["doctor", "--json"]) == 0
     doctor = json.loads(capsys.readouterr().out)
     assert {"Versions", "Machine", "Miniature"} <= doctor["result"].keys()
@@ -169,10 +169,10 @@ def test_a_dry_run_prices_models_that_it_never_asks(tmp_path, capsys, monkeypatc
     Path("vlm").mkdir()
     Path("vlm/config.json").write_text("{}")
     asked = ("--verifier", "checklist", "--writer", "vlm", "--vlm", "vlm", "--dry-run")
-    assert main(["run", "two red cups", "--out", "out", *SMALL, *asked]) == 0
+    assert main(["run", "two red circles", "--out", "out", *SMALL, *asked]) == 0
     assert "11 VLM calls" in capsys.readouterr().out
     few = ("--max-calls", "3")
-    assert main(["run", "two red cups", "--out", "out", *SMALL, *asked, *few]) == 2
+    assert main(["run", "two red circles", "--out", "out", *SMALL, *asked, *few]) == 2
     assert "To judge one picture takes 5 VLM calls" in capsys.readouterr().err
 
 
@@ -194,7 +194,7 @@ def test_a_search_that_ended_at_a_pass_says_why_more_rounds_paint_nothing(tmp_pa
         return Toys(verifier=ToyVerifier(pass_at=0.0)).actors()
 
     out = str(tmp_path / "out")
-    assert main(["run", "a red cup", "--out", out, "--quiet"], build_actors=passing) == 0
+    assert main(["run", "a red circle", "--out", out, "--quiet"], build_actors=passing) == 0
     capsys.readouterr()
     assert main(["run", "--out", out, "--resume", "--depth", "9"], build_actors=passing) == 0
     said = capsys.readouterr().err
@@ -203,7 +203,7 @@ def test_a_search_that_ended_at_a_pass_says_why_more_rounds_paint_nothing(tmp_pa
 
 @pytest.mark.usefixtures("only_toys")
 def test_a_verifier_that_only_ranks_is_said_to_end_no_search(tmp_path, capsys):
-    asked = ["run", "a red cup", "--out", str(tmp_path / "out"), "--verifier", "reward:x"]
+    asked = ["run", "a red circle", "--out", str(tmp_path / "out"), "--verifier", "reward:x"]
     assert main(asked, build_actors=toys) == 0
     assert "reward only ranks, so that all rounds are painted." in capsys.readouterr().err
     asked[3] = str(tmp_path / "other")
@@ -276,7 +276,7 @@ def dry(capsys, *options: object) -> str:
 
 @pytest.fixture
 def batch(tmp_path) -> tuple[object, ...]:
-    (tmp_path / "prompts").write_text("a red circle\na blue square\na red cube\n", "utf-8")
+    (tmp_path / "prompts").write_text("a red circle\na blue square\na red cross\n", "utf-8")
     return "run", "--prompts", tmp_path / "prompts", "--out", tmp_path / "out"
 
 
@@ -307,7 +307,7 @@ def test_a_dry_run_paints_again_what_could_not_be_judged(tmp_path, capsys):
             known = super().verify(prompt, images, progress)
             return known if self.items <= 1 else [Verdict.unjudged("It is busy.") for _ in known]
 
-    options = ("run", "a red cup", "--out", tmp_path / "out", "--width", 1, "--strategy", "noise")
+    options = ("run", "a red circle", "--out", tmp_path / "out", "--width", 1, "--strategy", "noise")
     busy = Toys(verifier=FailsLater(pass_at=2))
     asked = [*map(str, (*options, "--quiet"))]
     assert main(asked, build_actors=lambda *_: busy.actors()) == UNJUDGED
@@ -322,7 +322,7 @@ def test_a_dry_run_uses_and_checks_what_is_known_of_the_judges_errors(tmp_path, 
     errors.write_text(json.dumps(JudgeErrors("m", shown, 0.2, 50).data()), "utf-8")
     vlm.mkdir()
     (vlm / "config.json").write_text("{}")
-    options = ("run", "two red cups", "--out", tmp_path / "out", "--depth", 0)
+    options = ("run", "two red circles", "--out", tmp_path / "out", "--depth", 0)
     asks = (*options, "--verifier", "checklist", "--vlm", vlm)
     assert ", 5 VLM calls" in dry(capsys, *asks)
     assert ", 15 VLM calls" in dry(capsys, *asks, "--judge-errors", errors)
@@ -333,7 +333,7 @@ def test_a_dry_run_uses_and_checks_what_is_known_of_the_judges_errors(tmp_path, 
 
 def test_a_dry_run_prices_what_is_written_before_the_first_picture(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
-    options = ("run", "two red cups", "--out", tmp_path / "out", "--depth", 0, "--think-first")
+    options = ("run", "two red circles", "--out", tmp_path / "out", "--depth", 0, "--think-first")
     assert ", 2 VLM calls" in dry(capsys, *options, "--vlm", tmp_path, "--thinker", "vlm")
     assert "VLM" not in dry(capsys, *options)
 

@@ -23,7 +23,7 @@ LORA_FILE = LORA / "pytorch_lora_weights.safetensors"
 # Written by version 0.1.0 for the options below, without the digests and the versions.
 BEFORE = {
     "format": 1,
-    "prompt": "a red cube",
+    "prompt": "a red circle",
     "settings": {
         "width": 1,
         "depth": 1,
@@ -109,7 +109,7 @@ def recorded(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_of_before_is_written_the_same_and_resumes(tmp_path: Path) -> None:
-    assert run("a red cube", "--out", tmp_path, *OPTIONS) == 0
+    assert run("a red circle", "--out", tmp_path, *OPTIONS) == 0
     now = recorded(tmp_path)
     settings = {**now["settings"], **BEFORE["settings"]}  # new ones have their defaults
     assert {**now, **BEFORE, "settings": settings} == now
@@ -128,7 +128,7 @@ def test_a_run_of_before_is_written_the_same_and_resumes(tmp_path: Path) -> None
 def test_an_actor_of_another_type_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert run("a red cube", "--out", tmp_path, "--depth", 0) == 0
+    assert run("a red circle", "--out", tmp_path, "--depth", 0) == 0
     whole = recorded(tmp_path)
     for wrong in (True if name != "ground" else 1, [[]], {"a": 1}):
         actors = {**whole["actors"], name: wrong}
@@ -146,7 +146,7 @@ def test_another_ocr_is_told_and_a_run_that_knew_none_resumes(
         monkeypatch.setattr(module, "identity", lambda _: {"model": "m", "ocr": version})
 
     reads("rapidocr 3.10.0 ab")
-    assert run("a cube", "--out", tmp_path, "--depth", 0) == 0
+    assert run("a circle", "--out", tmp_path, "--depth", 0) == 0
     reads("rapidocr 4.0.0 ab")
     assert run("--out", tmp_path, "--resume") == 2
     told = "another ocr (rapidocr 3.10.0 ab, now rapidocr 4.0.0 ab)"
@@ -160,7 +160,7 @@ def test_another_ocr_is_told_and_a_run_that_knew_none_resumes(
 def test_where_weights_wait_has_a_new_name_and_keeps_the_old_one(tmp_path: Path) -> None:
     for name in ("--offload", "--plan"):
         asked = ("--depth", 0, "--model", FOLDER, name, "streamed")
-        assert run("a cube", "--out", tmp_path / name, *asked) == 0
+        assert run("a circle", "--out", tmp_path / name, *asked) == 0
         assert recorded(tmp_path / name)["actors"]["plan"] == "streamed"
     assert run("--out", tmp_path / "--plan", "--resume", "--offload", "resident") == 0
 

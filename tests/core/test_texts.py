@@ -181,7 +181,7 @@ def test_a_name_with_characters_that_windows_refuses_may_be_no_path(monkeypatch)
 def test_the_home_of_nobody_is_no_crash(capsys) -> None:
     nobody = "reward:~no-such-user/x"
     options = ["--verifier", nobody, "--reward-base", "b", "--out", "never", "--dry-run"]
-    assert main(["run", "a cup", *options]) == 2
+    assert main(["run", "a circle", *options]) == 2
     assert "There is no folder ~no-such-user/x" in capsys.readouterr().err
 
 
