@@ -4,6 +4,8 @@
 
 prints as Markdown the tables of the first file and, of two files, theirs side by side. The files
 are written by `reflectionflow evaluate shapes --study all --out FILE`; the page names its command.
+Of an evaluation that is not finished (FILE.part, FILE.part.gz), the prompts that all strategies
+have searched are used.
 """
 
 from __future__ import annotations
@@ -14,7 +16,15 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from reflectionflow_core.evaluation.evaluation import Evaluation, Results, results_so_far
+from reflectionflow_core.evaluation.journal import part_of
+from reflectionflow_core.evaluation.prompts import held_out
+from reflectionflow_core.evaluation.studies import StudyPlan, study_named
+from reflectionflow_core.evaluation.tables import tables_of
+from reflectionflow_core.miniature.prompts import FAMILIES
 
 ERRORS = ", 10% error"
 STRATEGIES = {
@@ -52,11 +62,21 @@ class Study:
     """The tables that one file of an evaluation holds."""
 
     def __init__(self, file: Path) -> None:
-        opened = gzip.open if file.suffix == ".gz" else open
-        with opened(file, "rt", encoding="utf-8") as text:
-            record = json.load(text)
-        self.seed: int = record["seed"]
-        self._tables: dict[str, list[dict[str, Any]]] = record["summary"]["tables"]
+        content = file.read_bytes()
+        content = gzip.decompress(content) if file.suffix == ".gz" else content
+        header = json.loads(content.partition(b"\n")[0])
+        self.seed: int = header["seed"]
+        self.prompts: int = len(header["questions"])
+        self._tables: dict[str, list[dict[str, Any]]]
+        if ".part" in file.suffixes:
+            results = _unfinished(header, content)
+            self.prompts = len(results.evaluation.prompts)
+            self._tables = {
+                study: [table.data() for table in tables_of(study, results, StudyPlan())]
+                for study in ("strategies", "scouts")
+            }
+        else:
+            self._tables = header["summary"]["tables"]
 
     def cell(self, study: str, title: str, row: str, column: str) -> Cell:
         """An estimate with its interval, of the table of that title which has the row."""
@@ -71,6 +91,16 @@ class Study:
         """The title of the table of hard prompts, which says how many there are."""
         titles = [table["title"] for table in self._tables["scouts"]]
         return next(title for title in titles if title.endswith("hard prompts"))
+
+
+def _unfinished(header: dict[str, Any], content: bytes) -> Results:
+    prompts = held_out(len(header["questions"]) // len(FAMILIES), header["seed"], FAMILIES)
+    arms = study_named(header["study"])(StudyPlan())
+    evaluation = Evaluation(header["study"], arms, prompts, header["seed"], header["about"])
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "evaluation.json")
+        part_of(file).write_bytes(content)
+        return results_so_far(evaluation, file)
 
 
 def by_pictures(study: Study) -> list[str]:
@@ -113,6 +143,8 @@ def shares(study: Study) -> list[str]:
 def side_by_side(studies: Sequence[Study]) -> list[str]:
     """The main figures of each study."""
     seeds = [f"seed {study.seed}" for study in studies]
+    if len({study.prompts for study in studies}) > 1:
+        seeds = [f"seed {study.seed}, {study.prompts} prompts" for study in studies]
     lines = _head("right after 32 pictures", *seeds, *(f"{seed}, judges err" for seed in seeds))
     for label, arm in STRATEGIES.items():
         cells = [

@@ -307,7 +307,8 @@ def test_a_dry_run_paints_again_what_could_not_be_judged(tmp_path, capsys):
             known = super().verify(prompt, images, progress)
             return known if self.items <= 1 else [Verdict.unjudged("It is busy.") for _ in known]
 
-    options = ("run", "a red circle", "--out", tmp_path / "out", "--width", 1, "--strategy", "noise")
+    where = ("run", "a red circle", "--out", tmp_path / "out")
+    options = (*where, "--width", 1, "--strategy", "noise")
     busy = Toys(verifier=FailsLater(pass_at=2))
     asked = [*map(str, (*options, "--quiet"))]
     assert main(asked, build_actors=lambda *_: busy.actors()) == UNJUDGED
