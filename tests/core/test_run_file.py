@@ -20,7 +20,7 @@ from reflectionflow_core.registry import build_actors, choice_of
 from reflectionflow_core.settings import SearchSettings
 
 LORA_FILE = LORA / "pytorch_lora_weights.safetensors"
-# Written by version 0.1.0 for the options below, without the digests and the versions.
+# As version 0.1.0 writes it for the options below, without the digests and the versions.
 BEFORE = {
     "format": 1,
     "prompt": "a red circle",
